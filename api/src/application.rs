@@ -1,0 +1,161 @@
+//! The API put together: a context and a listener in, a running server out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::commands::CommandSink;
+use orchestrator_common::config::Settings;
+use orchestrator_common::ledger::Ledger;
+use orchestrator_common::metrics::Metrics;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent_directory::AgentDirectory;
+use crate::auth::Authenticator;
+use crate::edge::Edge;
+use crate::health::{DependencyCheck, HealthBoard};
+use crate::service::Service;
+use crate::task_reader::{BesideLedger, TaskReader};
+use crate::{routes, server};
+
+/// Everything that the API needs.
+#[derive(Clone, Debug)]
+pub struct ApiContext {
+    /// Where agents and tasks are read, and agents are written.
+    pub ledger: Ledger,
+    /// Where commands go.
+    pub commands: Arc<dyn CommandSink>,
+    /// The settings of the process.
+    pub settings: Arc<Settings>,
+    /// The metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// What `/health` asks; [`LedgerCheck`](crate::LedgerCheck) is the least.
+    pub checks: Vec<Arc<dyn DependencyCheck>>,
+    /// What bounds requests and connections.
+    pub limits: Limits,
+}
+
+/// What bounds requests and connections, so that neither slow nor many callers can exhaust the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the listen queue.
+    pub connections: usize,
+    /// Requests being handled at once; further ones are answered 503. Health probes do not count.
+    pub concurrent_requests: usize,
+    /// How long a connection may stay without a complete request head: idle between requests, or sending it slowly.
+    pub head_time: Duration,
+    /// How long a request body may take to arrive (408).
+    pub body_time: Duration,
+    /// How long a handler may take until its answer begins (503).
+    pub request_time: Duration,
+    /// How long a caller may leave an answer unread before the connection is dropped.
+    pub write_time: Duration,
+    /// The largest request head, in bytes (431).
+    pub head_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            concurrent_requests: 8_192,
+            head_time: Duration::from_secs(75),
+            body_time: Duration::from_secs(20),
+            request_time: Duration::from_secs(30),
+            write_time: Duration::from_secs(30),
+            head_bytes: 32 * 1024,
+        }
+    }
+}
+
+/// The API, bound to its address and not yet serving.
+pub struct Application {
+    edge: Arc<Edge>,
+    listener: TcpListener,
+    address: SocketAddr,
+    grace: Duration,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    /// Puts the API together behind `listener`.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn build(context: ApiContext, listener: TcpListener) -> io::Result<Self> {
+        Self::build_reading(context, None, listener)
+    }
+
+    /// As [`Self::build`], reading tasks also from `beside`.
+    pub(crate) fn build_reading(
+        context: ApiContext,
+        beside: Option<BesideLedger>,
+        listener: TcpListener,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let grace = context.settings.shutdown_grace;
+        Ok(Self {
+            edge: Arc::new(edge(context, beside)),
+            listener,
+            address,
+            grace,
+        })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is cancelled; then takes no further connection, finishes the requests in flight, and
+    /// after the settings' `shutdown_grace` drops those that are left.
+    ///
+    /// # Errors
+    /// None at present: accepting is tried again for as long as it fails.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
+        server::serve(self.listener, self.edge, self.grace, shutdown).await;
+        Ok(())
+    }
+}
+
+/// Everything behind the sockets.
+pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
+    let ApiContext {
+        ledger,
+        commands,
+        settings,
+        metrics,
+        checks,
+        limits,
+    } = context;
+    let service = Arc::new(Service {
+        agents: AgentDirectory::new(ledger.clone()),
+        health: HealthBoard::new(checks),
+        tasks: TaskReader::new(ledger.clone(), beside),
+        ledger,
+        commands,
+        settings: settings.clone(),
+        metrics: metrics.clone(),
+    });
+    let (api, routes) = routes::assemble(&service);
+    Edge {
+        api,
+        routes,
+        authenticator: Authenticator::new(&settings.auth),
+        metrics,
+        limits,
+        places: Semaphore::new(limits.concurrent_requests),
+        max_body_bytes: settings.http.max_body_bytes,
+    }
+}

@@ -1,0 +1,143 @@
+//! What every request passes on its way in and every answer on its way out, in one place and in this order:
+//! request id and trace context, a place among the requests being handled, who calls, the handler within its time,
+//! and at last the problem document, the metrics and the log line.
+
+mod routes;
+mod scope;
+mod trace_context;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use orchestrator_common::metrics::Metrics;
+use poem::endpoint::BoxEndpoint;
+use poem::http::{HeaderName, HeaderValue, Method};
+use poem::{Endpoint, PathPattern, Request, Response};
+use tokio::sync::Semaphore;
+
+use crate::application::Limits;
+use crate::auth::Authenticator;
+use crate::problem::{self, ApiError, Subject};
+
+pub(crate) use routes::RouteTable;
+pub(crate) use scope::{REQUEST_ID, RequestScope, Scope};
+pub(crate) use trace_context::TRACEPARENT;
+
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
+const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static(TRACEPARENT);
+
+/// The API as the server sees it: a request goes in, and an answer always comes out.
+pub(crate) struct Edge {
+    pub(crate) api: BoxEndpoint<'static>,
+    pub(crate) routes: RouteTable,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    /// One permit for each request that may be handled at the same time.
+    pub(crate) places: Semaphore,
+    /// The largest body, in bytes.
+    pub(crate) max_body_bytes: usize,
+}
+
+/// How a request ended, and the route that it matched.
+struct Ended {
+    outcome: Result<Response, ApiError>,
+    route: Option<PathPattern>,
+}
+
+impl Edge {
+    /// Answers a request, whatever happens.
+    pub(crate) async fn answer(&self, mut request: Request) -> Response {
+        let started = Instant::now();
+        let method = request.method().clone();
+        let uri = request.uri().clone();
+        let scope = Arc::new(RequestScope::new(
+            request.headers(),
+            self.authenticator.identify(request.headers()),
+            self.max_body_bytes,
+            self.limits.body_time,
+        ));
+        request.set_data(scope.clone());
+
+        let ended = self.handle(request).await;
+
+        let route = ended.route.as_ref().map(|pattern| pattern.0.as_ref());
+        let mut response = ended.outcome.unwrap_or_else(|error| {
+            self.metrics.error(error.kind().name);
+            let subject = Subject {
+                path: uri.path(),
+                request_id: scope.request_id(),
+                allow: route.map(|pattern| self.routes.methods(pattern)),
+            };
+            problem::render(error, &subject)
+        });
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID_HEADER, scope.request_id_header());
+        if let Ok(traceparent) = HeaderValue::from_str(&scope.traceparent) {
+            headers.insert(TRACEPARENT_HEADER, traceparent);
+        }
+
+        let took = started.elapsed();
+        let endpoint = self.routes.template(route);
+        let status = response.status().as_u16();
+        self.metrics
+            .request_answered(known(&method), endpoint, status, took);
+        tracing::debug!(request_id = scope.request_id(), %method, endpoint, status, ?took, "answered");
+        response
+    }
+
+    async fn handle(&self, request: Request) -> Ended {
+        // Probes are answered however busy it is; a busy process is not a dead one.
+        let _place = if request.uri().path().starts_with("/health") {
+            None
+        } else if let Ok(place) = self.places.try_acquire() {
+            Some(place)
+        } else {
+            return Ended::without_route(ApiError::Overloaded);
+        };
+        let handler = AssertUnwindSafe(self.api.call(request)).catch_unwind();
+        match tokio::time::timeout(self.limits.request_time, handler).await {
+            Ok(Ok(Ok(response))) => Ended {
+                route: response.data::<PathPattern>().cloned(),
+                outcome: Ok(response),
+            },
+            Ok(Ok(Err(error))) => Ended {
+                route: error.data::<PathPattern>().cloned(),
+                outcome: Err(ApiError::from_framework(error)),
+            },
+            Ok(Err(_panic)) => {
+                tracing::error!("a handler panicked");
+                Ended::without_route(ApiError::Internal)
+            }
+            Err(_elapsed) => Ended::without_route(ApiError::TookTooLong),
+        }
+    }
+}
+
+impl Ended {
+    const fn without_route(error: ApiError) -> Self {
+        Self {
+            outcome: Err(error),
+            route: None,
+        }
+    }
+}
+
+/// The method as a label: callers may invent methods, labels may not.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests;

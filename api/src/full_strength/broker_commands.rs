@@ -1,0 +1,179 @@
+//! Commands on their way through RabbitMQ, and straight into the ledger when it does not confirm them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use orchestrator_common::cache::{Cache, CachedStatus};
+use orchestrator_common::commands::{AcceptError, Accepted, CommandSink};
+use orchestrator_common::domain::{AgentId, NewTask, TaskId, TaskStatus, Timestamp};
+use orchestrator_common::ledger::Ledger;
+use orchestrator_common::messaging::{Command, Control, Outgoing, Publisher, Topology};
+
+use super::endorsement::Endorsement;
+use super::ledger_intake::LedgerIntake;
+use super::queued_statuses::QueuedStatuses;
+use crate::recently_accepted::RecentlyAccepted;
+use crate::rest::Rest;
+
+/// How long the ledger may take to say whether a task that its caller named exists.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Hands commands to the broker.
+#[derive(Debug)]
+pub(super) struct BrokerCommands {
+    publisher: Publisher,
+    topology: Arc<Topology>,
+    ledger: Ledger,
+    ledger_rest: Rest,
+    intake: LedgerIntake,
+    statuses: QueuedStatuses,
+    recent: RecentlyAccepted,
+    endorsement: Endorsement,
+}
+
+impl BrokerCommands {
+    pub(super) fn new(
+        publisher: Publisher,
+        topology: Arc<Topology>,
+        ledger: Ledger,
+        cache: Cache,
+        recent: RecentlyAccepted,
+        endorsement: Endorsement,
+    ) -> Self {
+        Self {
+            publisher,
+            topology,
+            intake: LedgerIntake::start(ledger.clone()),
+            ledger,
+            ledger_rest: Rest::default(),
+            statuses: QueuedStatuses::start(cache),
+            recent,
+            endorsement,
+        }
+    }
+
+    async fn accept(&self, task: NewTask) -> Result<Accepted, AcceptError> {
+        if let Some(fingerprint) = task.fingerprint
+            && let Some(known) = self.known(task.task_id, &task.agent_id, fingerprint).await
+        {
+            return known;
+        }
+        let task_id = task.task_id;
+        if let Err(reason) = self
+            .publish(&Command::Execute(Box::new(task.clone())))
+            .await
+        {
+            // What was not confirmed in time may still arrive: ingest recognises its `task_id`.
+            tracing::debug!(%reason, %task_id, "the broker did not confirm a task; it goes into the ledger");
+            return self.intake.accept(task).await;
+        }
+        let is_later = task.run_at.is_some_and(|at| at > Timestamp::now());
+        let status = if is_later {
+            TaskStatus::Scheduled
+        } else {
+            TaskStatus::Queued
+        };
+        self.remember(task, status).await;
+        Ok(Accepted {
+            task_id,
+            status,
+            queue_position: None,
+            repeated: false,
+        })
+    }
+
+    /// What is to be answered when the task exists already, as far as that can be known soon; ingest decides otherwise.
+    async fn known(
+        &self,
+        task_id: TaskId,
+        agent_id: &AgentId,
+        fingerprint: [u8; 32],
+    ) -> Option<Result<Accepted, AcceptError>> {
+        let judge = |before: Option<[u8; 32]>, of: &AgentId, status| {
+            if before.map_or(of == agent_id, |before| before == fingerprint) {
+                Ok(Accepted {
+                    task_id,
+                    status,
+                    queue_position: None,
+                    repeated: true,
+                })
+            } else {
+                Err(AcceptError::Conflict(task_id))
+            }
+        };
+        if !self.ledger_rest.is_on() {
+            match tokio::time::timeout(LOOK_PATIENCE, self.ledger.task(task_id)).await {
+                Ok(Ok(Some(record))) => {
+                    let task = &record.task;
+                    return Some(judge(task.fingerprint, &task.agent_id, record.status));
+                }
+                Ok(Ok(None)) => {}
+                Ok(Err(_)) | Err(_) => self.ledger_rest.begin(),
+            }
+        }
+        let recent = self.recent.get(task_id).await?;
+        let document = &recent.document;
+        Some(judge(
+            recent.fingerprint,
+            &document.agent_id,
+            document.status,
+        ))
+    }
+
+    async fn publish(&self, command: &Command) -> Result<(), String> {
+        let mut outgoing = Outgoing::command(&self.topology, command).map_err(|e| e.to_string())?;
+        if let Some(token) = self.endorsement.of(command)? {
+            outgoing = outgoing.with_authorization(&token.1);
+        }
+        let published = self.publisher.publish(outgoing).await;
+        published.map_err(|e| e.to_string())
+    }
+
+    /// Tells readers of a task that only the broker has.
+    async fn remember(&self, task: NewTask, status: TaskStatus) {
+        let remembered = self.recent.insert(task, status).await;
+        if let Ok(document) = serde_json::to_string(&remembered.document) {
+            let status = CachedStatus {
+                task_id: remembered.document.task_id,
+                attempt: 0,
+                status,
+                document,
+            };
+            self.statuses.put(status).await;
+        }
+    }
+}
+
+impl CommandSink for BrokerCommands {
+    fn execute(&self, task: NewTask) -> BoxFuture<'_, Result<Accepted, AcceptError>> {
+        self.accept(task).boxed()
+    }
+
+    fn agent_changed(&self, agent_id: &AgentId) {
+        let signal = Control::AgentChanged {
+            agent_id: agent_id.clone(),
+        };
+        let Ok(outgoing) = Outgoing::control(&self.topology, &signal) else {
+            return;
+        };
+        let publisher = self.publisher.clone();
+        // The ledger has the change: the sweep of any worker finds it when this is lost.
+        tokio::spawn(async move {
+            if let Err(reason) = publisher.publish(outgoing).await {
+                tracing::debug!(%reason, "the workers were not told of a change to an agent");
+            }
+        });
+    }
+
+    fn change_agent(&self, change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
+        async move {
+            self.publish(&change).await.map_err(|reason| {
+                tracing::warn!(%reason, kind = %change.kind(), "neither the ledger nor the broker takes a change");
+                AcceptError::unavailable()
+            })
+        }
+        .boxed()
+    }
+}

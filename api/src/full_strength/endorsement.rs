@@ -1,0 +1,66 @@
+//! The API's own word for the commands that it publishes: workers want a token when authentication is on, and the
+//! caller's own may have run out by the time the message is read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use orchestrator_common::auth::{Level, Verifier};
+use orchestrator_common::config::AuthSettings;
+use orchestrator_common::messaging::Command;
+
+/// Who the tokens name.
+const SUBJECT: &str = "orchestrator-api";
+/// How long one token is used; it is valid for much longer.
+const USE: Duration = Duration::from_secs(3_600);
+
+/// Makes the tokens, and keeps them for a while.
+#[derive(Debug)]
+pub(super) struct Endorsement {
+    verifier: Option<Verifier>,
+    write: Kept,
+    administer: Kept,
+}
+
+type Kept = ArcSwapOption<(Instant, String)>;
+
+impl Endorsement {
+    pub(super) fn new(settings: &AuthSettings) -> Self {
+        Self {
+            verifier: Verifier::new(settings),
+            write: Kept::empty(),
+            administer: Kept::empty(),
+        }
+    }
+
+    /// The `authorization` header for `command`; `None` when authentication is off.
+    ///
+    /// # Errors
+    /// When it cannot be signed: why.
+    pub(super) fn of(&self, command: &Command) -> Result<Option<Arc<(Instant, String)>>, String> {
+        let Some(verifier) = &self.verifier else {
+            return Ok(None);
+        };
+        let (kept, level) = match command {
+            Command::Execute(_) | Command::CancelTask { .. } | Command::Reprioritise { .. } => {
+                (&self.write, Level::Write)
+            }
+            Command::Register(_)
+            | Command::Unregister { .. }
+            | Command::Start { .. }
+            | Command::Stop { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Scale { .. } => (&self.administer, Level::Admin),
+        };
+        if let Some(token) = kept.load_full().filter(|token| token.0.elapsed() < USE) {
+            return Ok(Some(token));
+        }
+        let header = verifier
+            .endorse(SUBJECT, level)
+            .map_err(|e| e.to_string())?;
+        let token = Arc::new((Instant::now(), header));
+        kept.store(Some(Arc::clone(&token)));
+        Ok(Some(token))
+    }
+}

@@ -1,0 +1,160 @@
+//! The API between PostgreSQL, RabbitMQ and Redis. It starts while they are down, and accepts tasks while any one of
+//! them is.
+
+mod broker_commands;
+mod checks;
+mod endorsement;
+mod ledger_intake;
+mod queued_statuses;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::cache::{Cache, CacheUnavailable};
+use orchestrator_common::config::{ConfigError, Settings};
+use orchestrator_common::domain::SettlementRules;
+use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
+use orchestrator_common::messaging::{Broker, Publisher, PublisherOptions, Topology};
+use orchestrator_common::metrics::Metrics;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::recently_accepted::RecentlyAccepted;
+use crate::rest::Rest;
+use crate::task_reader::BesideLedger;
+use crate::{ApiContext, Application, LedgerCheck, Limits};
+use broker_commands::BrokerCommands;
+use endorsement::Endorsement;
+
+pub use checks::{BrokerCheck, CacheCheck};
+
+/// How long an operation waits for a connection to PostgreSQL before the API turns elsewhere.
+const LEDGER_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a publish may go unconfirmed before the task goes into the ledger.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the API cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The Redis settings make no address.
+    #[error("REDIS_HOST, REDIS_PORT and REDIS_DB must name a Redis server: {0}")]
+    Cache(#[from] CacheUnavailable),
+    /// The PostgreSQL settings make no address.
+    #[error("DATABASE_URL or POSTGRES_* must name a PostgreSQL database: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The metrics could not be registered.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(String),
+    /// The listener has no address.
+    #[error("the listener has no address: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// The API process at full strength, bound to its address and not yet serving.
+#[derive(Debug)]
+pub struct FullStrength {
+    application: Application,
+    ledger: Ledger,
+    publishing: JoinHandle<()>,
+    stop_publishing: CancellationToken,
+}
+
+impl FullStrength {
+    /// Puts the API together behind `listener`; no server has to answer for that. `RABBITMQ_PREFIX` also goes before the
+    /// keys in Redis.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub async fn build(settings: Settings, listener: TcpListener) -> Result<Self, BuildError> {
+        let settings = Arc::new(settings);
+        let ledger = open_ledger(&settings).await?;
+        let cache = Cache::new(&settings.redis, &settings.rabbitmq.prefix)?;
+        let topology = Arc::new(Topology::new(&settings.rabbitmq)?);
+        let metrics = Metrics::new(settings.agents.metrics_enabled)
+            .map_err(|error| BuildError::Metrics(error.to_string()))?;
+        let stop_publishing = CancellationToken::new();
+        let (publisher, publishing) = Publisher::start(
+            Broker::new(&settings.rabbitmq, "api")?,
+            topology.clone(),
+            PublisherOptions {
+                timeout: CONFIRM_PATIENCE,
+                ..PublisherOptions::default()
+            },
+            stop_publishing.clone(),
+        );
+        let recent = RecentlyAccepted::new();
+        let commands = BrokerCommands::new(
+            publisher.clone(),
+            topology,
+            ledger.clone(),
+            cache.clone(),
+            recent.clone(),
+            Endorsement::new(&settings.auth),
+        );
+        let context = ApiContext {
+            ledger: ledger.clone(),
+            commands: Arc::new(commands),
+            settings,
+            metrics: Arc::new(metrics),
+            checks: vec![
+                Arc::new(LedgerCheck(ledger.clone())),
+                Arc::new(BrokerCheck(publisher)),
+                Arc::new(CacheCheck(cache.clone())),
+            ],
+            limits: Limits::default(),
+        };
+        let beside = BesideLedger {
+            cache,
+            recent,
+            rest: Rest::default(),
+        };
+        Ok(Self {
+            application: Application::build_reading(context, Some(beside), listener)?,
+            ledger,
+            publishing,
+            stop_publishing,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.application.local_address()
+    }
+
+    /// Serves until `shutdown`, answers what is in flight, and closes its connections.
+    ///
+    /// # Errors
+    /// As [`Application::run_until_stopped`].
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
+        let served = self.application.run_until_stopped(shutdown).await;
+        self.stop_publishing.cancel();
+        if self.publishing.await.is_err() {
+            tracing::warn!("publishing ended unexpectedly");
+        }
+        self.ledger.close().await;
+        served
+    }
+}
+
+async fn open_ledger(settings: &Settings) -> Result<Ledger, LedgerError> {
+    let options = LedgerOptions {
+        max_concurrent_sessions: settings.agents.max_concurrent_sessions,
+        auto_start: settings.agents.auto_start,
+        rules: SettlementRules::default(),
+    };
+    let database = &settings.database;
+    Ledger::open_impatient_postgres(
+        &database.url,
+        database.max_connections,
+        LEDGER_PATIENCE,
+        options,
+    )
+    .await
+}

@@ -1,0 +1,27 @@
+//! The HTTP API: it validates, checks who calls, hands commands on, and reads. It decides nothing about tasks.
+
+mod agent_directory;
+mod application;
+mod auth;
+mod body;
+mod edge;
+mod full_strength;
+mod health;
+mod idempotency;
+mod problem;
+mod recently_accepted;
+mod rest;
+mod routes;
+mod server;
+mod service;
+mod task_reader;
+#[cfg(test)]
+mod testing;
+mod views;
+
+pub use application::{ApiContext, Application, Limits};
+pub use auth::Level;
+pub use full_strength::{BrokerCheck, BuildError, CacheCheck, FullStrength};
+pub use health::{Carries, DependencyCheck, LedgerCheck};
+pub use problem::{ApiError, FieldFault, Problem};
+pub use routes::openapi_document;

@@ -1,0 +1,135 @@
+//! Everything that can go wrong with a request, and the one place where each becomes a status code.
+
+mod conversions;
+mod document;
+mod refusal;
+
+use std::time::Duration;
+
+use orchestrator_common::domain::{Faults, TaskId};
+use poem::error::ResponseError;
+use poem::http::StatusCode;
+
+use crate::auth::Level;
+
+pub use document::{FieldFault, Problem};
+pub(crate) use document::{Subject, render};
+pub(crate) use refusal::{Administering, Open, Reading, Refusal, Submitting};
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The body is not JSON, or the request line or a header cannot be read.
+    #[error("{0}")]
+    NotUnderstood(String),
+    /// There is no acceptable token.
+    #[error("{reason}")]
+    Unauthenticated {
+        /// What is wrong with the token; never the token itself.
+        reason: &'static str,
+        /// Whether a token was sent at all.
+        sent: bool,
+    },
+    /// The token does not allow this.
+    #[error("the token does not grant the level {0}")]
+    Forbidden(Level),
+    /// No such agent.
+    #[error("agent {0} is not registered")]
+    NoSuchAgent(String),
+    /// No such task.
+    #[error("there is no task {0}")]
+    NoSuchTask(String),
+    /// No such address.
+    #[error("there is nothing at this address")]
+    NoSuchRoute,
+    /// The address exists and takes other methods.
+    #[error("this address does not take this method")]
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} seconds", .0.as_secs())]
+    BodyTooSlow(Duration),
+    /// The task exists and was asked for differently.
+    #[error("task {0} already exists and was asked for differently")]
+    Conflict(TaskId),
+    /// The body is larger than allowed.
+    #[error("the body must not be larger than {0} bytes")]
+    BodyTooLarge(usize),
+    /// The body is declared to be something else than JSON.
+    #[error("the body must be application/json")]
+    UnsupportedMediaType,
+    /// The request can be read and breaks the rules that its faults name.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// Nothing durable can take or answer it now.
+    #[error("a service that is needed for this does not answer; try again later")]
+    Unavailable(Duration),
+    /// More requests are being handled than this process takes on.
+    #[error("too many requests are being handled; try again shortly")]
+    Overloaded,
+    /// It took longer than a request may; whether it had an effect is unknown.
+    #[error("the request took too long; it may or may not have had an effect")]
+    TookTooLong,
+    /// A fault of ours, logged where it was noticed.
+    #[error("something went wrong here; the request id leads to it in the logs")]
+    Internal,
+}
+
+/// What a kind of error always has: its status, a name for programs, a title for people.
+pub(crate) struct Kind {
+    pub(crate) status: StatusCode,
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+}
+
+impl ApiError {
+    /// The status, name and title of this error.
+    #[rustfmt::skip]
+    pub(crate) const fn kind(&self) -> Kind {
+        let (status, name, title) = match self {
+            Self::NotUnderstood(_) => (StatusCode::BAD_REQUEST, "not_understood", "The request cannot be read"),
+            Self::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "no_such_agent", "Agent not found"),
+            Self::NoSuchTask(_) => (StatusCode::NOT_FOUND, "no_such_task", "Task not found"),
+            Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route", "Not found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "The task exists and differs"),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too busy"),
+            Self::TookTooLong => (StatusCode::SERVICE_UNAVAILABLE, "took_too_long", "The request took too long"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        };
+        Kind { status, name, title }
+    }
+
+    /// When to try again, for the errors where that helps.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable(delay) => Some(*delay),
+            Self::Overloaded | Self::TookTooLong => Some(Duration::from_secs(1)),
+            Self::NotUnderstood(_)
+            | Self::Unauthenticated { .. }
+            | Self::Forbidden(_)
+            | Self::NoSuchAgent(_)
+            | Self::NoSuchTask(_)
+            | Self::NoSuchRoute
+            | Self::MethodNotAllowed
+            | Self::BodyTooSlow(_)
+            | Self::Conflict(_)
+            | Self::BodyTooLarge(_)
+            | Self::UnsupportedMediaType
+            | Self::Invalid(_)
+            | Self::Internal => None,
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status(&self) -> StatusCode {
+        self.kind().status
+    }
+}

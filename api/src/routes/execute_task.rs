@@ -1,0 +1,117 @@
+//! `POST /orchestrator/execute-task`.
+
+use std::sync::Arc;
+
+use orchestrator_common::domain::{Faults, Submission, TaskId, Timestamp};
+use poem_openapi::param::Header;
+use poem_openapi::{ApiResponse, OpenApi};
+
+use super::Tag;
+use crate::agent_directory::Presence;
+use crate::auth::{Caller, Write};
+use crate::body::JsonBody;
+use crate::edge::Scope;
+use crate::idempotency;
+use crate::problem::{ApiError, Refusal, Submitting};
+use crate::service::Service;
+use crate::views::{Answer, TaskAccepted, task_address};
+
+pub(super) struct ExecuteTask(pub(super) Arc<Service>);
+
+/// A task was accepted: it is in durable hands and is not lost.
+#[derive(ApiResponse)]
+enum Executed {
+    /// The task is in durable hands.
+    #[oai(status = 200)]
+    Accepted(
+        Answer<TaskAccepted>,
+        /// Where to ask for the task.
+        #[oai(header = "Location")]
+        String,
+    ),
+    /// The same, for callers who sent `Prefer: respond-async`.
+    #[oai(status = 202)]
+    AcceptedAsync(
+        Answer<TaskAccepted>,
+        /// Where to ask for the task.
+        #[oai(header = "Location")]
+        String,
+        /// Always `respond-async`.
+        #[oai(header = "Preference-Applied")]
+        String,
+    ),
+}
+
+#[OpenApi(tag = "Tag::Tasks")]
+impl ExecuteTask {
+    /// Submit a task
+    ///
+    /// Answers as soon as the task is in durable hands; ask `task_status_endpoint` for its outcome. With an
+    /// `Idempotency-Key`, submitting the same again leads to the same task, and submitting something else to 409.
+    #[oai(
+        path = "/orchestrator/execute-task",
+        method = "post",
+        operation_id = "execute_task"
+    )]
+    async fn execute(
+        &self,
+        caller: Caller<Write>,
+        scope: Scope,
+        /// `respond-async` asks for status 202 instead of 200.
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        /// Names the request: 1 to 255 visible ASCII characters, the caller's own.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: JsonBody<Submission>,
+    ) -> Result<Executed, Refusal<Submitting>> {
+        let submission = body.content;
+        let agent_id = submission.agent_id().clone();
+        let named = match &idempotency_key.0 {
+            Some(key) => Some(task_named_by_key(&caller.name, key, &submission)?),
+            None => submission.task_id(),
+        };
+        match self.0.agents.look_up(&agent_id).await {
+            Presence::Registered | Presence::Unanswered => {}
+            Presence::Unknown => return Err(ApiError::NoSuchAgent(agent_id.into()).into()),
+        }
+
+        let mut task =
+            submission.into_task(named.unwrap_or_else(TaskId::generate), Timestamp::now());
+        task.traceparent = Some(scope.0.traceparent.clone());
+        // A task whose name the caller chose may be asked for again.
+        task.fingerprint = named.map(|_| idempotency::fingerprint(&caller.name, &body.bytes));
+        let accepted = self.0.commands.execute(task).await?;
+
+        let location = task_address(accepted.task_id);
+        let answer = Answer(TaskAccepted::new(&accepted, agent_id));
+        Ok(if wants_async(prefer.as_deref()) {
+            Executed::AcceptedAsync(answer, location, "respond-async".into())
+        } else {
+            Executed::Accepted(answer, location)
+        })
+    }
+}
+
+fn task_named_by_key(caller: &str, key: &str, submission: &Submission) -> Result<TaskId, Faults> {
+    if submission.task_id().is_some() {
+        return Err(Faults::one(
+            "task_id",
+            "must not be given together with the header Idempotency-Key",
+        ));
+    }
+    idempotency::task_named_by(caller, key)
+}
+
+/// Whether the header `Prefer` (RFC 7240) asks for `respond-async`.
+fn wants_async(prefer: Option<&str>) -> bool {
+    prefer.is_some_and(|preferences| {
+        preferences
+            .split([',', ';'])
+            .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+    })
+}
+
+#[cfg(test)]
+#[path = "execute_task_tests.rs"]
+mod tests;

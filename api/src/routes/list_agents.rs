@@ -1,0 +1,101 @@
+//! `GET /orchestrator/agents`.
+
+use std::sync::Arc;
+
+use orchestrator_common::domain::{AgentId, AgentStatus, Faults};
+use orchestrator_common::ledger::AgentQuery;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
+use poem_openapi::registry::MetaSchema;
+
+use super::Tag;
+use crate::auth::{Caller, Read};
+use crate::problem::{Reading, Refusal};
+use crate::service::{Service, patiently, take};
+use crate::views::{AgentList, Answer, Loose, QueryValue, Wire, WireSchema};
+
+pub(super) struct ListAgents(pub(super) Arc<Service>);
+
+/// How many agents a page holds at most.
+struct PageSize(u32);
+
+impl PageSize {
+    const MAX: u32 = 1_000;
+}
+
+impl WireSchema for PageSize {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            minimum: Some(1.0),
+            maximum: Some(f64::from(Self::MAX)),
+            default: Some(Self::MAX.into()),
+            ..MetaSchema::new_with_format("integer", "uint32")
+        }
+    }
+}
+
+impl QueryValue for PageSize {
+    const ACCEPTS: &'static str = "must be a whole number from 1 to 1000";
+
+    fn read(text: &str) -> Option<Self> {
+        let size = text.parse().ok()?;
+        (1..=Self::MAX).contains(&size).then_some(Self(size))
+    }
+}
+
+#[OpenApi(tag = "Tag::Agents")]
+impl ListAgents {
+    /// List agents
+    ///
+    /// In the order of their identifiers, without their `brain_config`.
+    #[oai(
+        path = "/orchestrator/agents",
+        method = "get",
+        operation_id = "list_agents"
+    )]
+    async fn list(
+        &self,
+        _caller: Caller<Read>,
+        /// Only agents of this domain.
+        domain: Query<Option<String>>,
+        /// Only agents observed to be this.
+        status: Query<Option<Loose<AgentStatus>>>,
+        /// At most this many.
+        limit: Query<Option<Loose<PageSize>>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<Loose<AgentId>>>,
+    ) -> Result<Answer<AgentList>, Refusal<Reading>> {
+        let mut faults = Faults::default();
+        let status = take("status", status.0, &mut faults);
+        let limit = take("limit", limit.0, &mut faults);
+        let after = take("cursor", cursor.0, &mut faults);
+        if !faults.0.is_empty() {
+            return Err(faults.into());
+        }
+        let PageSize(limit) = limit.unwrap_or(PageSize(PageSize::MAX));
+        let query = AgentQuery {
+            domain: domain.0,
+            status,
+            after,
+            // One more than is shown tells whether there is a next page.
+            limit: limit + 1,
+        };
+        let mut records = patiently(self.0.ledger.agents(&query)).await?;
+        let shown = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = records.len() > shown;
+        records.truncate(shown);
+        let next_cursor = records
+            .last()
+            .filter(|_| has_more)
+            .map(|last| Wire(last.agent_id.clone()));
+        let agents: Vec<_> = records
+            .into_iter()
+            .map(|record| self.0.view(record))
+            .collect();
+        Ok(Answer(AgentList {
+            count: agents.len(),
+            agents,
+            next_cursor,
+        }))
+    }
+}

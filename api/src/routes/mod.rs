@@ -1,0 +1,125 @@
+//! The endpoints, one file each, and the one place where they are put together.
+
+mod execute_task;
+mod get_agent;
+mod get_task;
+mod health;
+mod list_agents;
+mod metrics;
+mod pages;
+mod register_agent;
+mod start_agent;
+mod stop_agent;
+mod unregister_agent;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use poem::IntoEndpoint;
+use poem::endpoint::BoxEndpoint;
+use poem::http::Method;
+use poem_openapi::registry::{MetaApi, Registry};
+use poem_openapi::{ExtraHeader, LicenseObject, OpenApi, OpenApiService, Tags};
+
+use crate::edge::RouteTable;
+use crate::service::Service;
+
+const DESCRIPTION: &str = "Control plane for AI agents: registers and starts them, takes tasks for them, and tells \
+what became of each task.\n\nEvery error is an `application/problem+json` document (RFC 9457). Every answer carries \
+`X-Request-Id` (a caller's own is kept when it is 1 to 128 characters of `[A-Za-z0-9._-]`) and W3C `traceparent` (a \
+valid one is kept).";
+
+/// The groups that the document shows.
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// Registering, starting, stopping and watching agents.
+    Agents,
+    /// Submitting tasks and asking for their outcome.
+    Tasks,
+    /// Health and metrics of the service itself.
+    Operations,
+}
+
+/// Every documented endpoint. The framework takes tuples of at most 16, so that each group is its own.
+type Endpoints = (AgentEndpoints, TaskEndpoints, OperationEndpoints);
+
+type AgentEndpoints = (
+    register_agent::RegisterAgent,
+    unregister_agent::UnregisterAgent,
+    list_agents::ListAgents,
+    get_agent::GetAgent,
+    start_agent::StartAgent,
+    stop_agent::StopAgent,
+);
+
+type TaskEndpoints = (execute_task::ExecuteTask, get_task::GetTask);
+
+type OperationEndpoints = (health::HealthEndpoints, metrics::MetricsEndpoint);
+
+fn endpoints(service: &Arc<Service>) -> Endpoints {
+    let service = || service.clone();
+    (
+        (
+            register_agent::RegisterAgent(service()),
+            unregister_agent::UnregisterAgent(service()),
+            list_agents::ListAgents(service()),
+            get_agent::GetAgent(service()),
+            start_agent::StartAgent(service()),
+            stop_agent::StopAgent(service()),
+        ),
+        (
+            execute_task::ExecuteTask(service()),
+            get_task::GetTask(service()),
+        ),
+        (
+            health::HealthEndpoints(service()),
+            metrics::MetricsEndpoint(service()),
+        ),
+    )
+}
+
+fn documented<A: OpenApi>(api: A) -> OpenApiService<A, ()> {
+    OpenApiService::new(api, "Agent Orchestrator", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(LicenseObject::new("Apache-2.0"))
+        .extra_response_header::<String, _>(
+            ExtraHeader::new("X-Request-Id").description("Finds the request in the logs."),
+        )
+        .extra_response_header::<String, _>(
+            ExtraHeader::new("traceparent").description("W3C trace context of the request."),
+        )
+}
+
+/// What the document says of every endpoint, without anything behind them.
+struct DocumentOnly;
+
+impl OpenApi for DocumentOnly {
+    fn meta() -> Vec<MetaApi> {
+        Endpoints::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        Endpoints::register(registry);
+    }
+
+    fn add_routes(self, _routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
+}
+
+/// The OpenAPI document of the API, as JSON.
+#[must_use]
+pub fn openapi_document() -> String {
+    documented(DocumentOnly).spec()
+}
+
+/// Every endpoint, ready to be called, and what is known of the routes.
+pub(crate) fn assemble(service: &Arc<Service>) -> (BoxEndpoint<'static>, RouteTable) {
+    let pages = pages::Pages::of(&documented(DocumentOnly));
+    let api = documented((endpoints(service), pages)).into_endpoint();
+    (api, RouteTable::of::<Endpoints>())
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod agents_tests;

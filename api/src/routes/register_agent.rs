@@ -1,0 +1,68 @@
+//! `POST /orchestrator/register` and its older name `/orchestrator/register-agent`.
+
+use std::sync::Arc;
+
+use orchestrator_common::domain::{Registration, Timestamp};
+use orchestrator_common::messaging::Command;
+use poem_openapi::OpenApi;
+
+use super::Tag;
+use crate::auth::{Administer, Caller};
+use crate::body::JsonBody;
+use crate::problem::{Administering, Refusal};
+use crate::service::{Service, patiently};
+use crate::views::{AgentChanged, Answer};
+
+type Registered = Result<Answer<AgentChanged>, Refusal<Administering>>;
+
+pub(super) struct RegisterAgent(pub(super) Arc<Service>);
+
+#[OpenApi(tag = "Tag::Agents")]
+impl RegisterAgent {
+    /// Register an agent
+    ///
+    /// Registering again changes what is given and keeps the rest; a richer `brain_config` is never replaced by a
+    /// poorer one. Unknown fields are kept.
+    #[oai(
+        path = "/orchestrator/register",
+        method = "post",
+        operation_id = "register"
+    )]
+    async fn register(
+        &self,
+        _caller: Caller<Administer>,
+        body: JsonBody<Registration>,
+    ) -> Registered {
+        let registration = body.content;
+        let written = patiently(self.0.ledger.register(&registration, Timestamp::now())).await;
+        let agent_id = registration.agent_id.clone();
+        let command = Command::Register(Box::new(registration));
+        let Some(record) = self.0.or_hand_on(written, command).await? else {
+            let message = format!("agent {agent_id} will be registered");
+            return Ok(Answer(AgentChanged::to_come(agent_id, None, &message)));
+        };
+        self.0.commands.agent_changed(&record.agent_id);
+        let message = format!("agent {} is registered", record.agent_id);
+        Ok(Answer(AgentChanged::new(
+            &record.clone(),
+            &message,
+            Some(self.0.view(record)),
+        )))
+    }
+
+    /// Register an agent (the name that the platform's services use)
+    ///
+    /// The same operation as `POST /orchestrator/register`.
+    #[oai(
+        path = "/orchestrator/register-agent",
+        method = "post",
+        operation_id = "register_agent"
+    )]
+    async fn register_agent(
+        &self,
+        caller: Caller<Administer>,
+        body: JsonBody<Registration>,
+    ) -> Registered {
+        self.register(caller, body).await
+    }
+}

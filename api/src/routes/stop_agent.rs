@@ -1,0 +1,51 @@
+//! `POST /orchestrator/stop`.
+
+use std::sync::Arc;
+
+use orchestrator_common::domain::{AgentId, DesiredState};
+use orchestrator_common::messaging::Command;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
+
+use super::Tag;
+use crate::auth::{Administer, Caller};
+use crate::body::{JsonBody, StopChoice};
+use crate::problem::{Administering, Refusal};
+use crate::service::{Service, chosen_agent, take};
+use crate::views::{AgentChanged, Answer, Loose};
+
+pub(super) struct StopAgent(pub(super) Arc<Service>);
+
+#[OpenApi(tag = "Tag::Agents")]
+impl StopAgent {
+    /// Stop an agent
+    ///
+    /// What runs is finished; what waits stays until the agent is started again.
+    #[oai(path = "/orchestrator/stop", method = "post", operation_id = "stop")]
+    async fn stop(
+        &self,
+        _caller: Caller<Administer>,
+        /// The agent, when the body does not name it.
+        agent_id: Query<Option<Loose<AgentId>>>,
+        /// Taken for older callers: what runs is always finished.
+        drain: Query<Option<Loose<bool>>>,
+        body: JsonBody<StopChoice>,
+    ) -> Result<Answer<AgentChanged>, Refusal<Administering>> {
+        let mut faults = orchestrator_common::domain::Faults::default();
+        take("drain", drain.0, &mut faults);
+        let agent_id = match chosen_agent(body.content.agent_id, agent_id.0) {
+            Ok(agent_id) if faults.0.is_empty() => agent_id,
+            Ok(_) => return Err(faults.into()),
+            Err(more) => {
+                faults.0.extend(more.0);
+                return Err(faults.into());
+            }
+        };
+        let command = Command::Stop {
+            agent_id: agent_id.clone(),
+            drain: true,
+        };
+        let changed = self.0.want(&agent_id, DesiredState::Stopped, command);
+        Ok(Answer(changed.await?))
+    }
+}

@@ -1,0 +1,137 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::commands::{CommandSink, RETRY_AFTER};
+use orchestrator_common::config::Settings;
+use orchestrator_common::domain::{AgentId, AgentRecord, DesiredState, Faults, Timestamp};
+use orchestrator_common::ledger::{Ledger, LedgerError};
+use orchestrator_common::messaging::Command;
+use orchestrator_common::metrics::Metrics;
+
+use crate::agent_directory::AgentDirectory;
+use crate::health::HealthBoard;
+use crate::problem::ApiError;
+use crate::task_reader::TaskReader;
+use crate::views::{AgentChanged, AgentView, Loose, QueryValue};
+
+/// How long the ledger may take for one operation.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) ledger: Ledger,
+    pub(crate) commands: Arc<dyn CommandSink>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) agents: AgentDirectory,
+    pub(crate) health: HealthBoard,
+    pub(crate) tasks: TaskReader,
+}
+
+impl Service {
+    /// Writes down what is wanted of an agent and tells the workers. While the ledger takes nothing, `command`, which
+    /// means the same, waits for them at the broker, if there is one; nobody has asked then whether there is the agent.
+    pub(crate) async fn want(
+        &self,
+        agent_id: &AgentId,
+        desired: DesiredState,
+        command: Command,
+    ) -> Result<AgentChanged, ApiError> {
+        let done = match desired {
+            DesiredState::Idle => "is to wait for its first task",
+            DesiredState::Running => "is to run",
+            DesiredState::Paused => "is to pause",
+            DesiredState::Stopped => "is to stop",
+            DesiredState::Removed => "is unregistered",
+        };
+        let message = format!("agent {agent_id} {done}");
+        let writing = self.ledger.set_desired(agent_id, desired, Timestamp::now());
+        let written = self.or_hand_on(patiently(writing).await, command).await?;
+        let Some(found) = written else {
+            let to_come = AgentChanged::to_come(agent_id.clone(), Some(desired), &message);
+            return Ok(to_come);
+        };
+        let record = found.ok_or_else(|| ApiError::NoSuchAgent(agent_id.to_string()))?;
+        self.commands.agent_changed(agent_id);
+        let view = (desired != DesiredState::Removed).then(|| self.view(record.clone()));
+        Ok(AgentChanged::new(&record, &message, view))
+    }
+
+    /// What was written; `None` when the ledger took nothing and the broker has `command` instead.
+    pub(crate) async fn or_hand_on<T>(
+        &self,
+        written: Result<T, ApiError>,
+        command: Command,
+    ) -> Result<Option<T>, ApiError> {
+        match written {
+            Err(ApiError::Unavailable(_)) => {
+                self.commands.change_agent(command).await?;
+                Ok(None)
+            }
+            written => written.map(Some),
+        }
+    }
+
+    /// An agent as callers see it.
+    pub(crate) fn view(&self, record: AgentRecord) -> AgentView {
+        let limit = self.settings.agents.max_concurrent_sessions;
+        AgentView::new(record, limit, Timestamp::now())
+    }
+}
+
+/// What the ledger answers, if it does so within five seconds.
+pub(crate) async fn patiently<T>(
+    answer: impl Future<Output = Result<T, LedgerError>>,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(ApiError::from),
+        Err(_elapsed) => {
+            tracing::warn!("the ledger took too long");
+            Err(ApiError::Unavailable(RETRY_AFTER))
+        }
+    }
+}
+
+/// An agent id from a path; one that cannot exist is one that is not registered.
+pub(crate) fn agent_in_path(text: &str) -> Result<AgentId, ApiError> {
+    AgentId::parse(text).ok_or_else(|| ApiError::NoSuchAgent(text.to_owned()))
+}
+
+/// The agent that the body or the query names.
+pub(crate) fn chosen_agent(
+    body: Option<AgentId>,
+    query: Option<Loose<AgentId>>,
+) -> Result<AgentId, Faults> {
+    let query = match query {
+        Some(Loose(None)) => return Err(Faults::one("agent_id", AgentId::ACCEPTS)),
+        Some(Loose(Some(agent_id))) => Some(agent_id),
+        None => None,
+    };
+    match (body, query) {
+        (Some(body), Some(query)) if body != query => Err(Faults::one(
+            "agent_id",
+            "must not name different agents in body and query",
+        )),
+        (Some(agent_id), _) | (None, Some(agent_id)) => Ok(agent_id),
+        (None, None) => Err(Faults::one(
+            "agent_id",
+            "is required, in the body or in the query",
+        )),
+    }
+}
+
+/// Takes a query parameter, noting a fault when its value is not acceptable.
+pub(crate) fn take<T: QueryValue>(
+    name: &str,
+    value: Option<Loose<T>>,
+    faults: &mut Faults,
+) -> Option<T> {
+    let Loose(value) = value?;
+    if value.is_none() {
+        faults.add(name, T::ACCEPTS);
+    }
+    value
+}

@@ -1,0 +1,103 @@
+//! Reading a task: from Redis, from the ledger, or from what this process has just handed to the broker.
+
+use std::time::Duration;
+
+use orchestrator_common::cache::Cache;
+use orchestrator_common::domain::{TaskDocument, TaskId, Timestamp};
+use orchestrator_common::ledger::Ledger;
+
+use crate::problem::ApiError;
+use crate::recently_accepted::RecentlyAccepted;
+use crate::rest::Rest;
+use crate::service::patiently;
+
+/// For how long after it was accepted or started an unfinished task is read from Redis alone. A worker's update that did
+/// not reach Redis would hide the outcome for as long.
+const TRUST: Duration = Duration::from_secs(10);
+/// How long the ledger may take when there is something else to answer with.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A task, and its place in the queue where that is known.
+pub(crate) type FoundTask = (TaskDocument, Option<u64>);
+
+/// Reads tasks.
+#[derive(Debug)]
+pub(crate) struct TaskReader {
+    ledger: Ledger,
+    beside: Option<BesideLedger>,
+}
+
+/// Where tasks are found beside the ledger.
+#[derive(Debug)]
+pub(crate) struct BesideLedger {
+    pub(crate) cache: Cache,
+    pub(crate) recent: RecentlyAccepted,
+    pub(crate) rest: Rest,
+}
+
+impl TaskReader {
+    pub(crate) fn new(ledger: Ledger, beside: Option<BesideLedger>) -> Self {
+        Self { ledger, beside }
+    }
+
+    /// The task, unless nobody knows it.
+    ///
+    /// # Errors
+    /// When the ledger does not answer and nobody else knows the task.
+    pub(crate) async fn read(&self, task_id: TaskId) -> Result<Option<FoundTask>, ApiError> {
+        let Some(beside) = &self.beside else {
+            return patiently(self.look_up(task_id)).await;
+        };
+        let cached = beside.cached(task_id).await;
+        if cached.as_ref().is_some_and(is_to_be_trusted) {
+            return Ok(cached.map(without_position));
+        }
+        let known = match cached {
+            Some(document) => Some(document),
+            None => {
+                let recent = beside.recent.get(task_id).await;
+                recent.map(|recent| recent.document.clone())
+            }
+        };
+        let Some(known) = known else {
+            return patiently(self.look_up(task_id)).await;
+        };
+        if beside.rest.is_on() {
+            return Ok(Some(without_position(known)));
+        }
+        match tokio::time::timeout(SHORT_PATIENCE, self.look_up(task_id)).await {
+            Ok(Ok(Some(found))) => return Ok(Some(found)),
+            Ok(Ok(None)) => {}
+            Ok(Err(_)) | Err(_) => beside.rest.begin(),
+        }
+        Ok(Some(without_position(known)))
+    }
+
+    async fn look_up(
+        &self,
+        task_id: TaskId,
+    ) -> Result<Option<FoundTask>, orchestrator_common::ledger::LedgerError> {
+        let Some(record) = self.ledger.task(task_id).await? else {
+            return Ok(None);
+        };
+        let queue_position = self.ledger.queue_position(&record).await?;
+        Ok(Some((record.into(), queue_position)))
+    }
+}
+
+impl BesideLedger {
+    async fn cached(&self, task_id: TaskId) -> Option<TaskDocument> {
+        let document = self.cache.get(task_id).await.ok()??;
+        // What another version wrote and this one cannot read is as good as absent.
+        serde_json::from_str(&document).ok()
+    }
+}
+
+fn is_to_be_trusted(document: &TaskDocument) -> bool {
+    let since = document.started_at.unwrap_or(document.submitted_at);
+    document.status.is_terminal() || Timestamp::now().since(since) < TRUST
+}
+
+fn without_position(document: TaskDocument) -> FoundTask {
+    (document, None)
+}

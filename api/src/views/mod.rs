@@ -1,0 +1,11 @@
+//! What callers get to see of agents and tasks, and how it is written.
+
+mod agent;
+mod answer;
+mod task;
+mod wire;
+
+pub(crate) use agent::{AgentChanged, AgentList, AgentView};
+pub(crate) use answer::Answer;
+pub(crate) use task::{TaskAccepted, TaskView, task_address};
+pub(crate) use wire::{Loose, QueryValue, Wire, WireSchema};

@@ -1,0 +1,153 @@
+//! A task as callers see it.
+
+use orchestrator_common::commands::Accepted;
+use orchestrator_common::domain::{
+    AgentId, ErrorCode, Json, TaskDocument, TaskError, TaskId, TaskStatus, Timestamp,
+};
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+use serde::Serialize;
+
+use super::Wire;
+
+/// Where a task can be asked for.
+pub(crate) fn task_address(task_id: TaskId) -> String {
+    format!("/orchestrator/tasks/{task_id}")
+}
+
+/// A task that is in durable hands.
+#[derive(Debug, Object, Serialize)]
+#[oai(example)]
+pub(crate) struct TaskAccepted {
+    /// Always true: a task that was not accepted is answered with a problem.
+    success: bool,
+    /// Its identifier.
+    task_id: Wire<TaskId>,
+    /// The agent that is to do it.
+    agent_id: String,
+    /// Where it stands.
+    status: Wire<TaskStatus>,
+    /// How many tasks of its agent run before it, when that is known.
+    #[oai(nullable)]
+    queue_position: Option<u64>,
+    /// Where to ask for it; also in the header `Location`.
+    task_status_endpoint: String,
+}
+
+impl TaskAccepted {
+    /// The answer to an accepted task.
+    pub(crate) fn new(accepted: &Accepted, agent_id: AgentId) -> Self {
+        Self {
+            success: true,
+            task_id: Wire(accepted.task_id),
+            agent_id: agent_id.into(),
+            status: Wire(accepted.status),
+            queue_position: accepted.queue_position,
+            task_status_endpoint: task_address(accepted.task_id),
+        }
+    }
+}
+
+impl Example for TaskAccepted {
+    fn example() -> Self {
+        let task_id = TaskId::from(uuid::Uuid::from_u128(
+            0x0199_a3c4_6f6e_7c3b_9b1e_3d1f_0a5c_7e21,
+        ));
+        Self {
+            success: true,
+            task_id: Wire(task_id),
+            agent_id: "underwriting_agent_01".into(),
+            status: Wire(TaskStatus::Queued),
+            queue_position: Some(0),
+            task_status_endpoint: task_address(task_id),
+        }
+    }
+}
+
+/// Why a task failed, or its latest attempt.
+#[derive(Debug, Object, Serialize)]
+pub(crate) struct TaskErrorView {
+    /// For programs.
+    code: Wire<ErrorCode>,
+    /// For people.
+    message: String,
+}
+
+impl From<TaskError> for TaskErrorView {
+    fn from(error: TaskError) -> Self {
+        Self {
+            code: Wire(error.code),
+            message: error.message,
+        }
+    }
+}
+
+/// A task.
+#[derive(Debug, Object, Serialize)]
+pub(crate) struct TaskView {
+    /// Its identifier.
+    task_id: Wire<TaskId>,
+    /// The agent that does it.
+    agent_id: Wire<AgentId>,
+    /// What kind of work it is.
+    task_type: String,
+    /// Where it stands. `completed`, `failed`, `timed_out` and `cancelled` are final.
+    status: Wire<TaskStatus>,
+    /// How urgent it is, 1 to 10; 10 runs first.
+    priority: u8,
+    /// Attempts started so far.
+    attempt: u32,
+    /// When it was accepted.
+    submitted_at: Wire<Timestamp>,
+    /// When the latest attempt started.
+    #[oai(nullable)]
+    started_at: Option<Wire<Timestamp>>,
+    /// When its outcome was recorded.
+    #[oai(nullable)]
+    completed_at: Option<Wire<Timestamp>>,
+    /// From the start of the latest attempt to the outcome, in seconds.
+    #[oai(nullable)]
+    duration_seconds: Option<f64>,
+    /// What the agent answered: any JSON.
+    #[oai(nullable)]
+    result: Option<Wire<Json>>,
+    /// Why it failed, or why its latest attempt did.
+    #[oai(nullable)]
+    error: Option<TaskErrorView>,
+    /// The same as `error.message`, for older callers.
+    #[oai(nullable)]
+    error_message: Option<String>,
+    /// Tokens that all attempts used, as far as the agent reported them.
+    #[oai(nullable)]
+    tokens_used: Option<u64>,
+    /// What all attempts cost in US dollars, as far as the agent reported it.
+    #[oai(nullable)]
+    cost_estimate: Option<f64>,
+    /// While it is queued: how many tasks of its agent run before it.
+    #[oai(nullable)]
+    queue_position: Option<u64>,
+}
+
+impl TaskView {
+    /// A task and its place in the queue.
+    pub(crate) fn new(document: TaskDocument, queue_position: Option<u64>) -> Self {
+        Self {
+            task_id: Wire(document.task_id),
+            agent_id: Wire(document.agent_id),
+            task_type: document.task_type,
+            status: Wire(document.status),
+            priority: document.priority.get(),
+            attempt: document.attempt,
+            submitted_at: Wire(document.submitted_at),
+            started_at: document.started_at.map(Wire),
+            completed_at: document.completed_at.map(Wire),
+            duration_seconds: document.duration_seconds,
+            result: document.result.map(Wire),
+            error_message: document.error.as_ref().map(|error| error.message.clone()),
+            error: document.error.map(Into::into),
+            tokens_used: document.tokens_used,
+            cost_estimate: document.cost_estimate,
+            queue_position,
+        }
+    }
+}

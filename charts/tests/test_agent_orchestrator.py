@@ -1,0 +1,271 @@
+"""What the chart must hold: valid Kubernetes objects, no secret outside a Secret, probes, and refusal of bad values."""
+
+import base64
+import json
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import kubernetes_validate
+import yaml
+
+CHART = pathlib.Path(__file__).parent.parent / "agent-orchestrator"
+HELM = os.environ["HELM"]
+# The oldest supported Kubernetes of the chart's kubeVersion and the newest whose schemas are at hand.
+KUBERNETES = ("1.27", kubernetes_validate.latest_version())
+
+PLAIN = {}
+NO_VOLUME = {"persistence": {"enabled": False}, "serviceAccount": {"create": False}, "fullnameOverride": "orchestrator"}
+OWN_SECRETS = {
+    "requireAuth": True,
+    "secret": {"jwtSecret": "jwt-" + "k" * 32, "llmApiKey": "llm-key-1", "postgresPassword": "pg-password-1"},
+    "postgres": {"host": "postgres.data", "user": "agentic_user"},
+    "llm": {"baseUrl": "http://ollama:11434/v1", "model": "small"},
+}
+EVERYTHING = {
+    "requireAuth": True,
+    "maxConcurrentAgentSessions": 100000,
+    "shutdownGraceSeconds": 120,
+    "image": {"repository": "registry.example/agent-orchestrator", "tag": "1.2.3", "pullSecrets": ["registry"]},
+    "secret": {"existingName": "orchestrator-secrets"},
+    "brainFactory": {"host": "brain-factory"},
+    "extraEnv": [
+        {"name": "RUST_LOG", "value": "info"},
+        {"name": "REDIS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}},
+    ],
+    "persistence": {"size": "100Gi", "storageClass": "fast"},
+    "service": {"type": "LoadBalancer", "port": 80, "annotations": {"a/b": "c"}},
+    "ingress": {
+        "enabled": True, "className": "nginx", "host": "agents.example", "tlsSecretName": "agents-tls",
+        "annotations": {"a/b": "c"},
+    },
+    "serviceAccount": {"annotations": {"a/b": "c"}},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podAnnotations": {"a/b": "c"},
+    "podLabels": {"team": "agents"},
+    "priorityClassName": "high",
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}}]}},
+}
+MATRIX = {"plain": PLAIN, "no volume": NO_VOLUME, "own secrets": OWN_SECRETS, "everything": EVERYTHING}
+
+
+def helm(command, values, *more):
+    """Runs helm on the chart with these values."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(values, file)
+        file.flush()
+        return subprocess.run(
+            [HELM, *command, str(CHART), "--values", file.name, *more], capture_output=True, text=True, check=False
+        )
+
+
+def render(values):
+    """The objects that the chart makes of these values, as {(kind, name): object}."""
+    done = helm(["template", "release"], values, "--namespace", "agents")
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    objects = [document for document in yaml.safe_load_all(done.stdout) if document]
+    return {(thing["kind"], thing["metadata"]["name"]): thing for thing in objects}
+
+
+def only(objects, kind):
+    """The one object of this kind."""
+    (found,) = (thing for (its_kind, _), thing in objects.items() if its_kind == kind)
+    return found
+
+
+def pod_of(values):
+    return only(render(values), "StatefulSet")["spec"]["template"]["spec"]
+
+
+def container_of(values):
+    (container,) = pod_of(values)["containers"]
+    return container
+
+
+def environment_of(values):
+    return {entry["name"]: entry for entry in container_of(values)["env"]}
+
+
+class Rendering(unittest.TestCase):
+    def test_lint_finds_nothing_to_complain_about(self):
+        for name, values in MATRIX.items():
+            with self.subTest(name):
+                done = helm(["lint", "--strict"], values)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_every_object_is_valid_for_kubernetes(self):
+        for name, values in MATRIX.items():
+            objects = render(values)
+            for (kind, _), thing in objects.items():
+                if kind == "ServiceMonitor":  # Not one of Kubernetes' own.
+                    continue
+                for version in KUBERNETES:
+                    with self.subTest(values=name, kind=kind, version=version):
+                        kubernetes_validate.validate(thing, version, strict=True)
+
+    def test_every_object_names_its_namespace_and_its_release(self):
+        for name, values in MATRIX.items():
+            for key, thing in render(values).items():
+                with self.subTest(values=name, object=key):
+                    self.assertEqual(thing["metadata"]["namespace"], "agents")
+                    self.assertEqual(thing["metadata"]["labels"]["app.kubernetes.io/instance"], "release")
+
+    def test_services_find_the_pod_and_its_port(self):
+        objects = render(EVERYTHING)
+        template = only(objects, "StatefulSet")["spec"]["template"]
+        ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+        services = [thing for (kind, _), thing in objects.items() if kind == "Service"]
+        self.assertEqual(len(services), 2)
+        for service in services:
+            self.assertLessEqual(service["spec"]["selector"].items(), template["metadata"]["labels"].items())
+            self.assertIn(service["spec"]["ports"][0]["targetPort"], ports)
+        names = {service["metadata"]["name"] for service in services}
+        self.assertIn(only(objects, "StatefulSet")["spec"]["serviceName"], names)
+        (rule,) = only(objects, "Ingress")["spec"]["rules"]
+        self.assertIn(rule["http"]["paths"][0]["backend"]["service"]["name"], names)
+
+    def test_one_service_is_scraped_not_both(self):
+        objects = render(EVERYTHING)
+        wanted = only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+        services = [thing for (kind, _), thing in objects.items() if kind == "Service"]
+        matching = [thing for thing in services if wanted <= thing["metadata"]["labels"].items()]
+        self.assertEqual(len(matching), 1)
+
+
+class Secrets(unittest.TestCase):
+    def test_no_secret_is_in_plain_sight(self):
+        for (kind, name), thing in render(OWN_SECRETS).items():
+            text = json.dumps(thing)
+            for secret in OWN_SECRETS["secret"].values():
+                with self.subTest(kind=kind, name=name):
+                    self.assertNotIn(secret, text)
+                    if kind != "Secret":
+                        self.assertNotIn(base64.b64encode(secret.encode()).decode(), text)
+
+    def test_the_created_secret_is_what_the_container_reads(self):
+        secret = only(render(OWN_SECRETS), "Secret")
+        decoded = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+        given = OWN_SECRETS["secret"]
+        self.assertEqual(decoded, {
+            "JWT_SECRET": given["jwtSecret"],
+            "LLM_API_KEY": given["llmApiKey"],
+            "POSTGRES_PASSWORD": given["postgresPassword"],
+        })
+        environment = environment_of(OWN_SECRETS)
+        for key in decoded:
+            reference = environment[key]["valueFrom"]["secretKeyRef"]
+            self.assertEqual((reference["name"], reference["key"]), (secret["metadata"]["name"], key))
+
+    def test_an_existing_secret_is_read_and_none_created(self):
+        self.assertNotIn("Secret", {kind for kind, _ in render(EVERYTHING)})
+        reference = environment_of(EVERYTHING)["JWT_SECRET"]["valueFrom"]["secretKeyRef"]
+        self.assertEqual((reference["name"], reference["optional"]), ("orchestrator-secrets", False))
+
+    def test_a_changed_secret_restarts_the_pod(self):
+        def annotations(values):
+            return only(render(values), "StatefulSet")["spec"]["template"]["metadata"]["annotations"]
+        changed = {**OWN_SECRETS, "secret": {**OWN_SECRETS["secret"], "llmApiKey": "llm-key-2"}}
+        self.assertNotEqual(annotations(OWN_SECRETS), annotations(changed))
+
+    def test_without_secrets_nothing_refers_to_one(self):
+        self.assertNotIn("Secret", {kind for kind, _ in render(PLAIN)})
+        self.assertNotIn("JWT_SECRET", environment_of(PLAIN))
+
+
+class Pod(unittest.TestCase):
+    def test_probes_ask_the_health_endpoints(self):
+        container = container_of(PLAIN)
+        paths = {probe: container[probe]["httpGet"]["path"]
+                 for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+        self.assertEqual(paths, {
+            "startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"})
+
+    def test_the_container_has_no_privileges(self):
+        for name, values in MATRIX.items():
+            with self.subTest(name):
+                pod, own = pod_of(values), container_of(values)["securityContext"]
+                self.assertTrue(pod["securityContext"]["runAsNonRoot"] and own["runAsNonRoot"])
+                self.assertNotEqual(pod["securityContext"]["runAsUser"], 0)
+                self.assertTrue(own["readOnlyRootFilesystem"])
+                self.assertFalse(own["allowPrivilegeEscalation"])
+                self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
+                self.assertFalse(pod["automountServiceAccountToken"])
+
+    def test_kubernetes_waits_longer_than_the_process_does(self):
+        for values in MATRIX.values():
+            grace = int(environment_of(values)["SHUTDOWN_GRACE_SECONDS"]["value"])
+            self.assertGreater(pod_of(values)["terminationGracePeriodSeconds"], grace)
+
+    def test_services_nearby_do_not_leak_into_the_environment(self):
+        self.assertIs(pod_of(PLAIN)["enableServiceLinks"], False)
+
+    def test_the_data_folder_is_on_the_volume(self):
+        for name, values in MATRIX.items():
+            with self.subTest(name):
+                folder = environment_of(values)["ORCHESTRATOR_DATA_DIR"]["value"]
+                mounts = {mount["mountPath"]: mount["name"] for mount in container_of(values)["volumeMounts"]}
+                claims = only(render(values), "StatefulSet")["spec"].get("volumeClaimTemplates", [])
+                on_a_claim = mounts[folder] in {claim["metadata"]["name"] for claim in claims}
+                self.assertEqual(on_a_claim, values is not NO_VOLUME)
+
+    def test_the_image_has_a_tag_that_says_what_it_is(self):
+        version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+        self.assertEqual(container_of(PLAIN)["image"], f"agent-orchestrator:{version}")
+        self.assertEqual(container_of(EVERYTHING)["image"], "registry.example/agent-orchestrator:1.2.3")
+
+
+class Refusal(unittest.TestCase):
+    def test_bad_values_are_refused_by_name(self):
+        long_enough = "k" * 32
+        for values, named in [
+            ({"requireAuth": True}, "secret"),
+            ({"requireAuth": True, "secret": {"jwtSecret": "short"}}, "jwtSecret"),
+            ({"secret": {"existingName": "mine", "jwtSecret": long_enough}}, "jwtSecret"),
+            ({"image": {"tag": "latest"}}, "tag"),
+            ({"llm": {"baseUrl": "http://ollama/v1"}}, "model"),
+            ({"llm": {"baseUrl": "ollama"}}, "baseUrl"),
+            ({"ingress": {"enabled": True}}, "host"),
+            ({"service": {"port": 0}}, "port"),
+            ({"workerConcurrency": "many"}, "workerConcurrency"),
+            ({"replicas": 2}, "replicas"),
+            ({"persistence": {"size": "big"}}, "size"),
+            ({"extraEnv": [{"name": "WEBHOOK_SECRET", "value": "visible"}]}, "extraEnv"),
+            ({"extraEnv": [{"name": "DATABASE_URL", "value": "postgres://u:p@h/d"}]}, "extraEnv"),
+            ({"extraEnv": [{"name": "AGENT_ORCHESTRATOR_PORT", "value": "80"}]}, "extraEnv"),
+        ]:
+            with self.subTest(values):
+                done = helm(["template", "release"], values)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("schema", done.stderr)
+                self.assertIn(named, done.stderr)
+
+    def test_every_value_is_described_and_known_to_the_schema(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        self.assertEqual(set(schema["properties"]) - {"global"}, set(values))
+        lines = (CHART / "values.yaml").read_text().splitlines()
+        for number, line in enumerate(lines):
+            key = re.match(r"( *)(\w+): *(\S.*)?$", line)
+            if key and key[3] and len(key[1]) <= 2 and key[2] in _leaves(values):
+                with self.subTest(line):
+                    self.assertTrue(lines[number - 1].lstrip().startswith("#"), "has no comment")
+
+
+def _leaves(values):
+    """Names of the values that are not groups of other values, apart from objects handed to Kubernetes as they are."""
+    names = set()
+    for name, value in values.items():
+        handed_on = name in ("resources", "podSecurityContext")
+        names |= set(value) if isinstance(value, dict) and not handed_on else {name}
+    return names
+
+
+if __name__ == "__main__":
+    unittest.main()

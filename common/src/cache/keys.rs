@@ -1,0 +1,40 @@
+//! The one place with Redis keys, channels, and how long things are kept.
+
+use crate::domain::{AgentId, TaskId};
+
+/// Seconds for which the status of an unfinished task is kept; readers then ask the ledger.
+pub(super) const LIVE_SECONDS: u64 = 3_600;
+/// Seconds for which the status of a finished task is kept: pollers read it soon, or not at all.
+pub(super) const FINISHED_SECONDS: u64 = 600;
+/// Seconds for which an agent is kept. Short, since a change that could not be written here is seen only afterwards.
+pub(super) const AGENT_SECONDS: u64 = 60;
+
+/// The names of one deployment.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// `prefix` tells deployments in one database apart; it may be empty.
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: format!("{prefix}orchestrator:"),
+        }
+    }
+
+    /// A hash with the rank and the document of a task's status.
+    pub(super) fn task(&self, task_id: TaskId) -> String {
+        format!("{}task:{task_id}", self.prefix)
+    }
+
+    /// What is known of an agent.
+    pub(super) fn agent(&self, agent_id: &AgentId) -> String {
+        format!("{}agent:{agent_id}", self.prefix)
+    }
+
+    /// The channel on which finished tasks are named.
+    pub(super) fn finished(&self) -> String {
+        format!("{}finished", self.prefix)
+    }
+}

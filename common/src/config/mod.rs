@@ -1,0 +1,410 @@
+//! Every setting, read from the environment once and checked before anything starts.
+//!
+//! The names and defaults are those of the service description; what goes beyond it follows its style.
+
+mod reader;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+pub use reader::{ConfigError, Reader};
+pub use secret::Secret;
+
+/// The settings of one process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the API listens.
+    pub http: HttpSettings,
+    /// Who may call it.
+    pub auth: AuthSettings,
+    /// PostgreSQL; used by the embedded default only when it was named.
+    pub database: DatabaseSettings,
+    /// The status cache.
+    pub redis: RedisSettings,
+    /// The broker.
+    pub rabbitmq: RabbitMqSettings,
+    /// What holds for agents that say nothing else.
+    pub agents: AgentSettings,
+    /// How much one worker takes on.
+    pub worker: WorkerSettings,
+    /// Who makes the agents.
+    pub brain_factory: BrainFactorySettings,
+    /// The language model of the built-in Brain Factory; without one it runs the agent's graph.
+    pub llm: Option<LlmSettings>,
+    /// Folder of the embedded ledger.
+    pub data_dir: PathBuf,
+    /// How long a stopping process waits for what it runs.
+    pub shutdown_grace: Duration,
+}
+
+/// Where and how the API listens.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Address to bind.
+    pub host: String,
+    /// Port to bind.
+    pub port: u16,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Whether `/metrics` needs a token when authentication is on.
+    pub metrics_require_auth: bool,
+}
+
+/// Authentication of callers.
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    /// Whether a token is needed.
+    pub required: bool,
+    /// The HS256 key; at least 32 bytes when `required`.
+    pub jwt_secret: Secret,
+}
+
+/// The PostgreSQL ledger.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `postgres://…`, from `DATABASE_URL` or put together from `POSTGRES_*`.
+    pub url: Secret,
+    /// Whether any of those variables was set.
+    pub configured: bool,
+    /// Connections that one process may open.
+    pub max_connections: u32,
+}
+
+/// The Redis cache.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Host name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Password, if the server wants one.
+    pub password: Option<Secret>,
+    /// Database number.
+    pub database: u32,
+}
+
+/// The RabbitMQ broker.
+#[derive(Clone, Debug)]
+pub struct RabbitMqSettings {
+    /// Host name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Login.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+    /// Virtual host.
+    pub vhost: String,
+    /// Put before every exchange and queue name.
+    pub prefix: String,
+    /// Whether durable queues are quorum queues (else classic).
+    pub quorum: bool,
+}
+
+/// What holds for every agent that says nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentSettings {
+    /// Sessions of one agent at the same time, across all workers.
+    pub max_concurrent_sessions: u32,
+    /// Conversations that were idle this long end.
+    pub session_timeout: Duration,
+    /// Whether metrics are collected.
+    pub metrics_enabled: bool,
+    /// Whether a task starts an agent that was never started.
+    pub auto_start: bool,
+}
+
+/// How much one worker takes on.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSettings {
+    /// Tasks in flight at the same time.
+    pub concurrency: u32,
+}
+
+/// Who makes the agents.
+#[derive(Clone, Debug)]
+pub struct BrainFactorySettings {
+    /// Base address, for example `http://brain-factory:8301`.
+    pub url: Url,
+    /// Whether it was named; the embedded default brings its own when not.
+    pub configured: bool,
+    /// How long making an agent may take.
+    pub generate_timeout: Duration,
+    /// Whether the built-in factory simulates what a task asks it to; for tests only.
+    pub simulation: bool,
+}
+
+/// An OpenAI-compatible chat endpoint.
+#[derive(Clone, Debug)]
+pub struct LlmSettings {
+    /// Base address up to and including the version, for example `http://localhost:11434/v1`.
+    pub base_url: Url,
+    /// Model name.
+    pub model: String,
+    /// Key, if the endpoint wants one.
+    pub api_key: Option<Secret>,
+    /// Price of a million tokens that the model reads, in US dollars.
+    pub input_cost: Option<f64>,
+    /// Price of a million tokens that the model writes, in US dollars.
+    pub output_cost: Option<f64>,
+}
+
+impl Settings {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    /// The first variable with an unacceptable value, and what it accepts.
+    pub fn from_process_environment() -> Result<Self, ConfigError> {
+        Self::from_variables(std::env::vars().collect())
+    }
+
+    /// Reads `variables`.
+    ///
+    /// # Errors
+    /// The first variable with an unacceptable value, and what it accepts.
+    pub fn from_variables(variables: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let env = Reader::new(variables);
+        Ok(Self {
+            http: HttpSettings {
+                host: env.text("AGENT_ORCHESTRATOR_HOST", "0.0.0.0")?,
+                port: env.number("AGENT_ORCHESTRATOR_PORT", 8200, 0, 65_535)?,
+                max_body_bytes: env.number("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864)?,
+                metrics_require_auth: env.boolean("METRICS_REQUIRE_AUTH", false)?,
+            },
+            auth: auth(&env)?,
+            database: database(&env)?,
+            redis: RedisSettings {
+                host: env.text("REDIS_HOST", "redis_ingestion")?,
+                port: env.number("REDIS_PORT", 6379, 1, 65_535)?,
+                password: env.optional("REDIS_PASSWORD").map(Secret::new),
+                database: env.number("REDIS_DB", 0, 0, 65_535)?,
+            },
+            rabbitmq: RabbitMqSettings {
+                host: env.text("RABBITMQ_HOST", "rabbitmq")?,
+                port: env.number("RABBITMQ_PORT", 5672, 1, 65_535)?,
+                user: env.text("RABBITMQ_USER", "agentic_user")?,
+                password: Secret::new(env.optional("RABBITMQ_PASSWORD").unwrap_or_default()),
+                vhost: env.text("RABBITMQ_VHOST", "/")?,
+                prefix: env.optional("RABBITMQ_PREFIX").unwrap_or_default(),
+                quorum: env.one_of("RABBITMQ_QUEUE_TYPE", "quorum", &["quorum", "classic"])?
+                    == "quorum",
+            },
+            agents: AgentSettings {
+                max_concurrent_sessions: env.number(
+                    "MAX_CONCURRENT_AGENT_SESSIONS",
+                    10,
+                    1,
+                    100_000,
+                )?,
+                session_timeout: env.minutes("AGENT_SESSION_TIMEOUT_MINUTES", 60, 1, 525_600)?,
+                metrics_enabled: env.boolean("AGENT_METRICS_ENABLED", true)?,
+                auto_start: env.boolean("AGENT_AUTO_START", true)?,
+            },
+            worker: WorkerSettings {
+                concurrency: env.number("WORKER_CONCURRENCY", 1_000, 1, 100_000)?,
+            },
+            brain_factory: brain_factory(&env)?,
+            llm: llm(&env)?,
+            data_dir: PathBuf::from(env.text("ORCHESTRATOR_DATA_DIR", "./data")?),
+            shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0, 86_400)?,
+        })
+    }
+}
+
+fn auth(env: &Reader) -> Result<AuthSettings, ConfigError> {
+    let required = env.boolean("REQUIRE_AUTH", false)?;
+    let jwt_secret = env.optional("JWT_SECRET").unwrap_or_default();
+    if required {
+        secret::check_strength("JWT_SECRET", &jwt_secret)?;
+    }
+    Ok(AuthSettings {
+        required,
+        jwt_secret: Secret::new(jwt_secret),
+    })
+}
+
+fn database(env: &Reader) -> Result<DatabaseSettings, ConfigError> {
+    let max_connections = env.number("DATABASE_MAX_CONNECTIONS", 10, 2, 1_000)?;
+    if let Some(url) = env.optional("DATABASE_URL") {
+        let accepts = "must be an address such as postgres://user:password@host:5432/database";
+        let parsed = Url::parse(&url).map_err(|_| ConfigError::new("DATABASE_URL", accepts))?;
+        if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+            return Err(ConfigError::new("DATABASE_URL", accepts));
+        }
+        return Ok(DatabaseSettings {
+            url: Secret::new(url),
+            configured: true,
+            max_connections,
+        });
+    }
+    let host = env.text("POSTGRES_HOST", "postgresql_ingestion")?;
+    let port: u16 = env.number("POSTGRES_PORT", 5432, 1, 65_535)?;
+    let name = env.text("POSTGRES_DB", "agentic_ingestion")?;
+    let user = env.text("POSTGRES_USER", "agentic_user")?;
+    let password = env.optional("POSTGRES_PASSWORD").unwrap_or_default();
+    let mut url = Url::parse("postgres://host/")
+        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
+    url.set_host(Some(&host))
+        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
+    let assigned = url
+        .set_port(Some(port))
+        .and_then(|()| url.set_username(&user));
+    assigned
+        .and_then(|()| {
+            if password.is_empty() {
+                Ok(())
+            } else {
+                url.set_password(Some(&password))
+            }
+        })
+        .map_err(|()| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
+    url.set_path(&name);
+    let configured = env.optional("POSTGRES_HOST").is_some();
+    Ok(DatabaseSettings {
+        url: Secret::new(url.into()),
+        configured,
+        max_connections,
+    })
+}
+
+fn brain_factory(env: &Reader) -> Result<BrainFactorySettings, ConfigError> {
+    let host = env.text("BRAIN_FACTORY_HOST", "brain-factory")?;
+    let port: u16 = env.number("BRAIN_FACTORY_PORT", 8301, 1, 65_535)?;
+    let url = Url::parse(&format!("http://{host}:{port}"))
+        .map_err(|_| ConfigError::new("BRAIN_FACTORY_HOST", "must be a host name"))?;
+    Ok(BrainFactorySettings {
+        url,
+        configured: env.optional("BRAIN_FACTORY_HOST").is_some(),
+        generate_timeout: env.seconds("BRAIN_FACTORY_TIMEOUT_SECONDS", 180, 1, 3_600)?,
+        simulation: env.boolean("BRAIN_FACTORY_SIMULATION", false)?,
+    })
+}
+
+fn llm(env: &Reader) -> Result<Option<LlmSettings>, ConfigError> {
+    let Some(base_url) = env.optional("LLM_BASE_URL") else {
+        return Ok(None);
+    };
+    let base_url = Url::parse(&base_url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or_else(|| {
+            ConfigError::new(
+                "LLM_BASE_URL",
+                "must be an address such as http://localhost:11434/v1",
+            )
+        })?;
+    let model = env.optional("LLM_MODEL").ok_or_else(|| {
+        ConfigError::new("LLM_MODEL", "must name a model when LLM_BASE_URL is set")
+    })?;
+    Ok(Some(LlmSettings {
+        base_url,
+        model,
+        api_key: env.optional("LLM_API_KEY").map(Secret::new),
+        input_cost: env.price("LLM_INPUT_COST")?,
+        output_cost: env.price("LLM_OUTPUT_COST")?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let variables = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::from_variables(variables).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(
+            (settings.http.host.as_str(), settings.http.port),
+            ("0.0.0.0", 8200)
+        );
+        assert_eq!(
+            settings.database.url.expose(),
+            "postgres://agentic_user@postgresql_ingestion:5432/agentic_ingestion"
+        );
+        assert_eq!(
+            (settings.redis.host.as_str(), settings.redis.port),
+            ("redis_ingestion", 6379)
+        );
+        assert_eq!(
+            (
+                settings.rabbitmq.host.as_str(),
+                settings.rabbitmq.user.as_str()
+            ),
+            ("rabbitmq", "agentic_user")
+        );
+        assert_eq!(settings.agents.max_concurrent_sessions, 10);
+        assert_eq!(settings.agents.session_timeout, Duration::from_secs(3_600));
+        assert_eq!(settings.worker.concurrency, 1_000);
+        assert!(
+            !settings.auth.required
+                && settings.agents.metrics_enabled
+                && settings.agents.auto_start
+        );
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_is_accepted() {
+        let refused = |name: &str, value: &str| settings(&[(name, value)]).unwrap_err();
+        assert_eq!(
+            refused("AGENT_ORCHESTRATOR_PORT", "abc"),
+            "AGENT_ORCHESTRATOR_PORT must be a whole number from 0 to 65535"
+        );
+        assert_eq!(
+            refused("REQUIRE_AUTH", "maybe"),
+            "REQUIRE_AUTH must be true or false"
+        );
+        assert!(
+            refused("DATABASE_URL", "mysql://x").starts_with("DATABASE_URL must be an address")
+        );
+        assert!(
+            refused("LLM_BASE_URL", "http://localhost/v1")
+                .starts_with("LLM_MODEL must name a model")
+        );
+        assert!(refused("RABBITMQ_QUEUE_TYPE", "lazy").contains("quorum, classic"));
+    }
+
+    #[test]
+    fn authentication_needs_a_secret_worth_the_name() {
+        for weak in [
+            "",
+            "short",
+            "your-secret-key-change-in-production-please",
+            &"a".repeat(40),
+        ] {
+            let error = settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", weak)]).unwrap_err();
+            assert!(error.starts_with("JWT_SECRET must"), "{error}");
+        }
+        let strong = "Zk3v9Qp1Lx7Wm5Rt8Ny2Bc6Hd4Jf0GsA";
+        assert!(settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", strong)]).is_ok());
+    }
+
+    #[test]
+    fn secrets_never_show_in_debug_output() {
+        let shown = format!(
+            "{:?}",
+            settings(&[
+                ("JWT_SECRET", "hunter2-jwt"),
+                ("POSTGRES_PASSWORD", "hunter2-pg"),
+                ("RABBITMQ_PASSWORD", "hunter2-mq"),
+                ("REDIS_PASSWORD", "hunter2-rd"),
+                ("LLM_BASE_URL", "http://localhost/v1"),
+                ("LLM_MODEL", "m"),
+                ("LLM_API_KEY", "hunter2-llm"),
+            ])
+            .unwrap()
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

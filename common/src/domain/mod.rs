@@ -1,0 +1,29 @@
+//! The nouns of the orchestrator and their rules, free of I/O.
+
+mod agent;
+mod brain_config;
+mod fields;
+mod identifiers;
+mod outcome;
+mod registration;
+mod retry;
+mod settlement;
+mod submission;
+mod task;
+mod task_document;
+mod timestamp;
+
+pub use agent::{
+    AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState,
+};
+pub use brain_config::{Section, prevails_over, sections};
+pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};
+pub use identifiers::{AgentId, InstanceId, TaskId, WorkerId};
+pub use outcome::{Claim, Completion, ErrorCode, Outcome, TaskError, Usage};
+pub use registration::Registration;
+pub use retry::RetryPolicy;
+pub use settlement::{Settlement, SettlementRules};
+pub use submission::{Submission, SubmissionDefaults};
+pub use task::{Json, NewTask, Priority, TaskRecord, TaskStatus};
+pub use task_document::TaskDocument;
+pub use timestamp::Timestamp;

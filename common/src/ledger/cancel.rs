@@ -1,0 +1,116 @@
+//! Cancelling a task, wherever it stands.
+
+use std::collections::BTreeSet;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, Statement, Value};
+
+use super::convert::{agent_id, name};
+use super::entity::tasks;
+use super::patience::bounded;
+use super::slots::Slots;
+use super::{Ledger, LedgerError};
+use crate::domain::{ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
+
+/// What became of the wish to cancel a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It had not started and never will.
+    Now,
+    /// It runs; this worker is to drop it, and it is cancelled unless it ends otherwise before that.
+    Requested(WorkerId),
+    /// It had this outcome already, which stands.
+    AlreadyEnded(TaskStatus),
+    /// There is no such task.
+    Unknown,
+}
+
+impl Ledger {
+    /// Cancels a waiting task, or asks for a running one to be cancelled.
+    ///
+    /// A crash before the commit leaves the task as it was. After it, a running task that is never heard of again is
+    /// cancelled by recovery.
+    ///
+    /// # Errors
+    /// When the ledger does not take it.
+    pub async fn cancel(&self, task_id: TaskId, now: Timestamp) -> Result<Cancelled, LedgerError> {
+        bounded(self.cancel_at_once(task_id, now)).await
+    }
+
+    async fn cancel_at_once(
+        &self,
+        task_id: TaskId,
+        now: Timestamp,
+    ) -> Result<Cancelled, LedgerError> {
+        let tx = self.begin().await?;
+        let Some(row) = tasks::Entity::find_by_id(task_id.uuid()).one(&tx).await? else {
+            return Ok(Cancelled::Unknown);
+        };
+        let agent_id = agent_id(&row.agent_id)?;
+        let mut slots = Slots::lock(&tx, BTreeSet::from([agent_id.clone()]), &self.options).await?;
+        // Read again: the first time was only to learn which agent to lock.
+        let Some(row) = tasks::Entity::find_by_id(task_id.uuid()).one(&tx).await? else {
+            return Ok(Cancelled::Unknown);
+        };
+        let status: TaskStatus = name("status", &row.status)?;
+        let cancelled = match status {
+            TaskStatus::Queued | TaskStatus::Scheduled | TaskStatus::Retrying => {
+                let error = TaskError::new(ErrorCode::Cancelled, "the task was cancelled");
+                end_waiting(&tx, &[task_id], TaskStatus::Cancelled, &error, now).await?;
+                if let Some(agent) = slots.get_mut(&agent_id) {
+                    agent.add_queued(-i64::from(status == TaskStatus::Queued));
+                }
+                Cancelled::Now
+            }
+            TaskStatus::Running => {
+                let sql = "UPDATE tasks SET cancel_requested = TRUE WHERE task_id = $1";
+                tx.execute_raw(Statement::from_sql_and_values(
+                    self.backend(),
+                    sql,
+                    [task_id.uuid().into()],
+                ))
+                .await?;
+                let worker = row
+                    .worker_id
+                    .ok_or_else(|| LedgerError::Corrupt("a running task has no worker".into()))?;
+                Cancelled::Requested(worker.into())
+            }
+            TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::TimedOut
+            | TaskStatus::Cancelled => Cancelled::AlreadyEnded(status),
+        };
+        slots.store(&tx, now).await?;
+        tx.commit().await?;
+        Ok(cancelled)
+    }
+}
+
+/// Gives waiting tasks an outcome without running them. The caller holds their agents and keeps the counts.
+pub(super) async fn end_waiting(
+    tx: &DatabaseTransaction,
+    task_ids: &[TaskId],
+    status: TaskStatus,
+    error: &TaskError,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let rows: super::rows::Rows<5> = task_ids
+        .iter()
+        .map(|id| {
+            [
+                Value::from(id.uuid()),
+                status.as_str().into(),
+                error.code.as_str().into(),
+                error.message.as_str().into(),
+                now.as_micros().into(),
+            ]
+        })
+        .collect();
+    let body = "UPDATE tasks SET status = v.new_status, error_code = v.code, error_message = v.message, \
+                completed_at = v.at FROM v WHERE tasks.task_id = v.id \
+                AND tasks.status IN ('queued', 'scheduled', 'retrying')";
+    let columns = ["id", "new_status", "code", "message", "at"];
+    for statement in rows.into_statements(tx.get_database_backend(), columns, body) {
+        tx.execute_raw(statement).await?;
+    }
+    Ok(())
+}

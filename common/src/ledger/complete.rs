@@ -1,0 +1,254 @@
+//! Recording what claims came to: one outcome per task, written only by the holder of the current claim.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+use uuid::Uuid;
+
+use super::convert::{small, text_of};
+use super::rows::{Rows, in_list};
+use super::slots::Slots;
+use super::{Ledger, LedgerError, Recorded};
+use crate::domain::{Completion, Outcome, Settlement, TaskStatus, Timestamp, Usage};
+
+const COLUMNS: [&str; 13] = [
+    "id",
+    "worker",
+    "number",
+    "new_status",
+    "done_at",
+    "answer",
+    "code",
+    "message",
+    "tokens",
+    "cost",
+    "due",
+    "uncounted",
+    "crash",
+];
+
+/// The fence: task, claim number and worker must all be the current ones of a running task.
+///
+/// The status is compared as `status || ''` so that no database thinks of the index of all running tasks: a plan made
+/// while few ran would read every one of them at each completion.
+const RECORD: &str = "UPDATE tasks SET status = v.new_status, completed_at = v.done_at, result = v.answer, \
+     error_code = v.code, error_message = v.message, run_at = COALESCE(v.due, tasks.run_at), \
+     attempt = tasks.attempt - v.uncounted, crashes = tasks.crashes + v.crash, \
+     tokens_used = CASE WHEN v.tokens IS NULL THEN tasks.tokens_used ELSE COALESCE(tasks.tokens_used, 0) + v.tokens END, \
+     cost_estimate = CASE WHEN v.cost IS NULL THEN tasks.cost_estimate ELSE COALESCE(tasks.cost_estimate, 0) + v.cost END \
+     FROM v WHERE tasks.task_id = v.id AND tasks.status || '' = 'running' AND tasks.claims = v.number \
+     AND tasks.worker_id = v.worker RETURNING task_id";
+
+impl Ledger {
+    /// Writes settlements and sessions, and frees the slots of what ended.
+    pub(super) async fn complete(
+        &self,
+        tx: &DatabaseTransaction,
+        slots: &mut Slots,
+        completions: Vec<Completion>,
+        now: Timestamp,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        if completions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cancelled = cancel_requests(tx, &completions).await?;
+        let mut decided = Vec::with_capacity(completions.len());
+        for Completion {
+            claim,
+            outcome,
+            usage,
+        } in completions
+        {
+            let cancel = cancelled.contains(&claim.task_id.uuid());
+            let settlement = Settlement::decide(
+                &claim,
+                outcome,
+                cancel,
+                &self.options.rules,
+                now,
+                fastrand::f64(),
+            );
+            decided.push((claim, settlement, usage));
+        }
+        let mut recorded = record(tx, &decided, now).await?;
+        let mut sessions = Rows::new();
+        let mut results = Vec::with_capacity(decided.len());
+        for (claim, settlement, usage) in decided {
+            // Of two completions for one claim, the ledger took the first.
+            let taken = recorded
+                .get(&claim.task_id.uuid())
+                .is_some_and(|number| *number == claim.number);
+            if !taken {
+                results.push(Recorded {
+                    claim,
+                    settlement: None,
+                });
+                continue;
+            }
+            recorded.remove(&claim.task_id.uuid());
+            if let Some(agent) = slots.get_mut(&claim.agent_id) {
+                agent.release(Some(claim.instance_id));
+                agent.add_queued(i64::from(settlement.status == TaskStatus::Queued));
+                if settlement.counts {
+                    let micros =
+                        i64::try_from(now.since(claim.started_at).as_micros()).unwrap_or(i64::MAX);
+                    agent.add_session(settlement.status, micros, &usage);
+                    sessions.push(session(&claim, &settlement, &usage, now));
+                }
+            }
+            results.push(Recorded {
+                claim,
+                settlement: Some(settlement),
+            });
+        }
+        write_sessions(tx, sessions).await?;
+        Ok(results)
+    }
+}
+
+/// Which of the tasks that would run again are to be cancelled instead.
+async fn cancel_requests(
+    tx: &DatabaseTransaction,
+    completions: &[Completion],
+) -> Result<HashSet<Uuid>, LedgerError> {
+    let may_run_again = |completion: &&Completion| match completion.outcome {
+        Outcome::Retryable { .. }
+        | Outcome::Snoozed { .. }
+        | Outcome::HandedBack
+        | Outcome::WorkerLost => true,
+        Outcome::Completed { .. }
+        | Outcome::Failed { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Cancelled => false,
+    };
+    let ids: Vec<Value> = completions
+        .iter()
+        .filter(may_run_again)
+        .map(|completion| completion.claim.task_id.uuid().into())
+        .collect();
+    let mut requested = HashSet::new();
+    for ids in ids.chunks(256) {
+        let (list, values) = in_list(ids.to_vec());
+        let sql = format!("SELECT task_id FROM tasks WHERE task_id IN {list} AND cancel_requested");
+        for row in tx
+            .query_all_raw(Statement::from_sql_and_values(
+                tx.get_database_backend(),
+                sql,
+                values,
+            ))
+            .await?
+        {
+            requested.insert(row.try_get_by_index(0)?);
+        }
+    }
+    Ok(requested)
+}
+
+type Decided = (crate::domain::Claim, Settlement, Usage);
+
+/// Writes the settlements whose claims are current, and returns the number of each claim that was.
+async fn record(
+    tx: &DatabaseTransaction,
+    decided: &[Decided],
+    now: Timestamp,
+) -> Result<HashMap<Uuid, u32>, LedgerError> {
+    let mut once = HashSet::with_capacity(decided.len());
+    let rows: Rows<13> = decided
+        .iter()
+        .filter(|(claim, _, _)| once.insert((claim.task_id, claim.number, claim.worker_id)))
+        .map(|(claim, settlement, usage)| {
+            let error = settlement.error.as_ref();
+            [
+                claim.task_id.uuid().into(),
+                claim.worker_id.uuid().into(),
+                small(claim.number).into(),
+                settlement.status.as_str().into(),
+                settlement
+                    .status
+                    .is_terminal()
+                    .then(|| now.as_micros())
+                    .into(),
+                text_of(settlement.result.as_ref()),
+                error.map(|error| error.code.as_str().to_owned()).into(),
+                error.map(|error| error.message.clone()).into(),
+                tokens_of(usage),
+                usage.cost_estimate.into(),
+                settlement.run_at.map(Timestamp::as_micros).into(),
+                i32::from(!settlement.counts).into(),
+                i32::from(settlement.crashed).into(),
+            ]
+        })
+        .collect();
+    let mut taken = HashSet::new();
+    for statement in rows.into_statements(tx.get_database_backend(), COLUMNS, RECORD) {
+        for row in tx.query_all_raw(statement).await? {
+            taken.insert(row.try_get_by_index::<Uuid>(0)?);
+        }
+    }
+    // A batch can hold an old claim and the current one of the same task: the newest is the one that can have matched.
+    let mut newest = HashMap::with_capacity(taken.len());
+    for (claim, _, _) in decided
+        .iter()
+        .filter(|(claim, _, _)| taken.contains(&claim.task_id.uuid()))
+    {
+        let number = newest.entry(claim.task_id.uuid()).or_insert(claim.number);
+        *number = claim.number.max(*number);
+    }
+    Ok(newest)
+}
+
+fn tokens_of(usage: &Usage) -> Value {
+    usage
+        .tokens_used
+        .and_then(|tokens| i64::try_from(tokens).ok())
+        .into()
+}
+
+fn session(
+    claim: &crate::domain::Claim,
+    settlement: &Settlement,
+    usage: &Usage,
+    now: Timestamp,
+) -> [Value; 11] {
+    let outcome = match (&settlement.error, settlement.status.is_terminal()) {
+        (Some(error), false) => error.code.as_str(),
+        (_, true) | (None, false) => settlement.status.as_str(),
+    };
+    [
+        claim.task_id.uuid().into(),
+        small(claim.number).into(),
+        small(claim.attempt).into(),
+        claim.agent_id.as_str().into(),
+        Some(claim.instance_id.uuid()).into(),
+        claim.worker_id.uuid().into(),
+        claim.started_at.as_micros().into(),
+        now.as_micros().into(),
+        outcome.into(),
+        tokens_of(usage),
+        usage.cost_estimate.into(),
+    ]
+}
+
+async fn write_sessions(tx: &DatabaseTransaction, sessions: Rows<11>) -> Result<(), LedgerError> {
+    const COLUMNS: [&str; 11] = [
+        "task_id",
+        "claim",
+        "attempt",
+        "agent_id",
+        "instance_id",
+        "worker_id",
+        "started_at",
+        "ended_at",
+        "outcome",
+        "tokens_used",
+        "cost_estimate",
+    ];
+    let columns = COLUMNS.join(", ");
+    let body = format!(
+        "INSERT INTO sessions ({columns}) SELECT {columns} FROM v WHERE v.task_id IS NOT NULL"
+    );
+    for statement in sessions.into_statements(tx.get_database_backend(), COLUMNS, &body) {
+        tx.execute_raw(statement).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Opening the ledger: how each database is set up for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, Database};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use super::{Ledger, LedgerError, LedgerOptions};
+use crate::config::Secret;
+
+/// Connections that read a SQLite ledger; writing has one of its own.
+const SQLITE_READERS: u32 = 2;
+/// How long an operation waits for a free connection, and for a server that refuses to be connected to.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A PostgreSQL connection that was idle for this long is tested before it is used: after a restart of the server each
+/// of them would otherwise fail an operation.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long one statement may take before PostgreSQL gives it up.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may take to answer for itself before it goes back to the pool.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Ledger {
+    /// Opens the SQLite file at `path`, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub async fn open_sqlite(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
+        let file = path.to_owned();
+        let connect = |readers: Option<u32>| {
+            let file = file.clone();
+            let mut connect = ConnectOptions::new("sqlite::memory:");
+            connect
+                .max_connections(readers.unwrap_or(1))
+                .min_connections(1)
+                .idle_timeout(None::<Duration>)
+                .max_lifetime(None::<Duration>)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .sqlx_logging(false)
+                .record_stmt_in_spans(false)
+                .map_sqlx_sqlite_opts(move |_| sqlite_options(&file, readers.is_some()));
+            connect
+        };
+        let write = Database::connect(connect(None)).await?;
+        let read = Database::connect(connect(Some(SQLITE_READERS))).await?;
+        Ok(Self {
+            write,
+            read,
+            options,
+        })
+    }
+
+    /// Prepares for the PostgreSQL database at `url`, with at most `max_connections` connections. The first use connects,
+    /// so that a process can start while the server is down; [`Self::ping`] tells whether it answers.
+    ///
+    /// # Errors
+    /// When `url` is no address.
+    pub async fn open_postgres(
+        url: &Secret,
+        max_connections: u32,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        Self::open_impatient_postgres(url, max_connections, ACQUIRE_TIMEOUT, options).await
+    }
+
+    /// As [`Self::open_postgres`], for callers with somewhere else to turn to: an operation waits at most `patience` for a
+    /// connection. (A server that refuses connections is tried for the whole of it.)
+    ///
+    /// # Errors
+    /// When `url` is no address.
+    pub async fn open_impatient_postgres(
+        url: &Secret,
+        max_connections: u32,
+        patience: Duration,
+        options: LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        let mut connect = ConnectOptions::new(url.expose());
+        connect
+            .max_connections(max_connections)
+            .connect_lazy(true)
+            .acquire_timeout(patience)
+            .test_before_acquire(false)
+            .test_before_acquire_if_idle_for(IDLE)
+            .sqlx_logging(false)
+            .record_stmt_in_spans(false)
+            .set_application_name("agent-orchestrator")
+            .statement_timeout(STATEMENT_TIMEOUT)
+            .map_sqlx_postgres_pool_opts(|pool| {
+                // The pool has a connection that comes back answer, and so read what is left of an operation that was
+                // given up, but waits for that as long as TCP does: minutes, in which its place in the pool is taken.
+                pool.after_release(|connection, _| {
+                    Box::pin(async move {
+                        tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
+                            .await
+                            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                            .map(|()| true)
+                    })
+                })
+            })
+            .map_sqlx_postgres_opts(|options| {
+                options.statement_cache_capacity(256).options([
+                    // A plan that is kept from when a table was small reads all of it when it has grown, until the
+                    // next ANALYZE; a plan made anew goes by the size of the table now.
+                    ("plan_cache_mode", "force_custom_plan"),
+                    // Every statement names its rows by key.
+                    ("enable_seqscan", "off"),
+                    ("enable_hashjoin", "off"),
+                    ("enable_mergejoin", "off"),
+                    ("jit", "off"),
+                    // A process that is stopped inside a transaction must not hold its agents for long.
+                    ("idle_in_transaction_session_timeout", "5s"),
+                ])
+            });
+        let connection = Database::connect(connect).await?;
+        Ok(Self {
+            write: connection.clone(),
+            read: connection,
+            options,
+        })
+    }
+}
+
+fn sqlite_options(file: &Path, read_only: bool) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(!read_only)
+        .read_only(read_only)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Each commit reaches the disk before it is answered: accepted is never lost, also when the power goes.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("cache_size", "-65536")
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(256)
+}

@@ -1,0 +1,243 @@
+//! What only reads.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+    Statement,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::convert::{agent, agent_id, count};
+use super::entity::{agent_instances, agent_profiles, agents, tasks};
+use super::{Ledger, LedgerError};
+use crate::domain::{
+    AgentId, AgentRecord, AgentStatus, DesiredState, TaskId, TaskRecord, TaskStatus,
+};
+
+/// Queue positions are counted up to here.
+const MAX_POSITION: u32 = 1_000;
+
+/// Which agents to list.
+#[derive(Clone, Debug, Default)]
+pub struct AgentQuery {
+    /// Only agents of this domain.
+    pub domain: Option<String>,
+    /// Only agents observed to be this.
+    pub status: Option<AgentStatus>,
+    /// Only agents after this one, in the order of their identifiers.
+    pub after: Option<AgentId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// How much there is to do, over all agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Agents that take tasks.
+    pub active_agents: u64,
+    /// Tasks that wait for a slot.
+    pub runnable: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Attempts that ended.
+    pub sessions: u64,
+    /// Tasks that completed.
+    pub completed: u64,
+    /// Tasks that failed or timed out.
+    pub failed: u64,
+}
+
+impl Ledger {
+    /// One agent with its instances; `None` when it is not registered (or being removed).
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn agent(&self, agent_id: &AgentId) -> Result<Option<AgentRecord>, LedgerError> {
+        Ok(self
+            .agent_in_any_state(agent_id)
+            .await?
+            .filter(|agent| agent.desired != DesiredState::Removed))
+    }
+
+    /// One agent, also one that is being removed.
+    pub(super) async fn agent_in_any_state(
+        &self,
+        agent_id: &AgentId,
+    ) -> Result<Option<AgentRecord>, LedgerError> {
+        let condition = agents::Column::AgentId.eq(agent_id.as_str());
+        Ok(self.agents_where(condition, 1).await?.into_iter().next())
+    }
+
+    /// The agents that `query` asks for, by identifier.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn agents(&self, query: &AgentQuery) -> Result<Vec<AgentRecord>, LedgerError> {
+        let mut condition = agents::Column::Desired.ne(DesiredState::Removed.as_str());
+        if let Some(domain) = &query.domain {
+            condition = condition.and(agent_profiles::Column::Domain.eq(domain.as_str()));
+        }
+        if let Some(status) = query.status {
+            condition = condition.and(agents::Column::Status.eq(status.as_str()));
+        }
+        if let Some(after) = &query.after {
+            condition = condition.and(agents::Column::AgentId.gt(after.as_str()));
+        }
+        self.agents_where(condition, query.limit).await
+    }
+
+    async fn agents_where(
+        &self,
+        condition: Expr,
+        limit: u32,
+    ) -> Result<Vec<AgentRecord>, LedgerError> {
+        let profiles: sea_orm::RelationDef = agents::Entity::belongs_to(agent_profiles::Entity)
+            .from(agents::Column::AgentId)
+            .to(agent_profiles::Column::AgentId)
+            .into();
+        let rows = agents::Entity::find()
+            .join(JoinType::InnerJoin, profiles)
+            .select_also(agent_profiles::Entity)
+            .filter(condition)
+            .order_by_asc(agents::Column::AgentId)
+            .limit(u64::from(limit))
+            .all(&self.read)
+            .await?;
+        let ids: Vec<String> = rows.iter().map(|(row, _)| row.agent_id.clone()).collect();
+        let mut instances: HashMap<String, Vec<agent_instances::Model>> = HashMap::new();
+        if !ids.is_empty() {
+            let query = agent_instances::Entity::find()
+                .filter(agent_instances::Column::AgentId.is_in(ids))
+                .order_by_asc(agent_instances::Column::CreatedAt);
+            for instance in query.all(&self.read).await? {
+                instances
+                    .entry(instance.agent_id.clone())
+                    .or_default()
+                    .push(instance);
+            }
+        }
+        let record = |(row, profile): (agents::Model, Option<agent_profiles::Model>)| {
+            let profile = profile.ok_or_else(|| {
+                LedgerError::Corrupt(format!("agent {} has no profile", row.agent_id))
+            })?;
+            let instances = instances.remove(&row.agent_id).unwrap_or_default();
+            agent(row, profile, instances)
+        };
+        rows.into_iter().map(record).collect()
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn task(&self, task_id: TaskId) -> Result<Option<TaskRecord>, LedgerError> {
+        tasks::Entity::find_by_id(task_id.uuid())
+            .one(&self.read)
+            .await?
+            .map(TaskRecord::try_from)
+            .transpose()
+    }
+
+    /// Those of `task_ids` that exist, in no particular order.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn tasks(&self, task_ids: &[TaskId]) -> Result<Vec<TaskRecord>, LedgerError> {
+        let mut found = Vec::with_capacity(task_ids.len());
+        for ids in task_ids.chunks(256) {
+            let ids = ids.iter().map(|id| id.uuid());
+            let query = tasks::Entity::find().filter(tasks::Column::TaskId.is_in(ids));
+            for row in query.all(&self.read).await? {
+                found.push(TaskRecord::try_from(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What runs on an agent now, at most 10,000 tasks.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn running_tasks(&self, agent_id: &AgentId) -> Result<Vec<TaskId>, LedgerError> {
+        let sql =
+            "SELECT task_id FROM tasks WHERE agent_id = $1 AND status = 'running' LIMIT 10000";
+        let values = [agent_id.as_str().into()];
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        let rows = self.read.query_all_raw(statement).await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
+            .collect()
+    }
+
+    /// How many tasks of its agent run before a queued `task`; `None` when it is not queued. Counts at most 1,000.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn queue_position(&self, task: &TaskRecord) -> Result<Option<u64>, LedgerError> {
+        if task.status != TaskStatus::Queued {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM tasks WHERE agent_id = $1 AND status = 'queued' \
+             AND (priority > $2 OR (priority = $2 AND (submitted_at, task_id) < ($3, $4))) LIMIT {MAX_POSITION}) ahead"
+        );
+        let values = [
+            task.task.agent_id.as_str().into(),
+            i32::from(task.task.priority.get()).into(),
+            task.task.submitted_at.as_micros().into(),
+            task.task.task_id.uuid().into(),
+        ];
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        let row = self.read.query_one_raw(statement).await?;
+        row.map(|row| count("count", row.try_get_by_index::<i64>(0)?))
+            .transpose()
+    }
+
+    /// How much there is to do, over all agents.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn load(&self) -> Result<Load, LedgerError> {
+        let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN status = 'active' THEN 1 ELSE 0 END), 0) AS BIGINT), \
+                   CAST(COALESCE(SUM(queued), 0) AS BIGINT), CAST(COALESCE(SUM(running), 0) AS BIGINT), \
+                   CAST(COALESCE(SUM(sessions), 0) AS BIGINT), CAST(COALESCE(SUM(completed), 0) AS BIGINT), \
+                   CAST(COALESCE(SUM(failed), 0) AS BIGINT) FROM agents";
+        let Some(row) = self
+            .read
+            .query_one_raw(Statement::from_string(self.backend(), sql))
+            .await?
+        else {
+            return Ok(Load::default());
+        };
+        let number = |column: usize| -> Result<u64, LedgerError> {
+            count("sum", row.try_get_by_index::<i64>(column)?)
+        };
+        Ok(Load {
+            active_agents: number(0)?,
+            runnable: number(1)?,
+            running: number(2)?,
+            sessions: number(3)?,
+            completed: number(4)?,
+            failed: number(5)?,
+        })
+    }
+
+    /// Agents with waiting tasks and free slots: what lost doorbells would have announced.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn runnable_agents(&self, limit: u32) -> Result<Vec<AgentId>, LedgerError> {
+        let sql = "SELECT agent_id FROM agents WHERE queued > 0 AND desired = 'running' AND status = 'active' \
+                   AND running < COALESCE(max_concurrent_sessions, $1) ORDER BY running LIMIT $2";
+        let default_limit = i64::from(self.options.max_concurrent_sessions);
+        let values = [default_limit.into(), i64::from(limit).into()];
+        let rows = self
+            .read
+            .query_all_raw(Statement::from_sql_and_values(self.backend(), sql, values))
+            .await?;
+        rows.iter()
+            .map(|row| agent_id(&row.try_get_by_index::<String>(0)?))
+            .collect()
+    }
+}

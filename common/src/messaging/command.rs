@@ -1,0 +1,163 @@
+//! The commands that travel over the broker.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::Secret;
+use crate::domain::{AgentId, NewTask, Priority, Registration, TaskId};
+
+/// The version of the message contract that this program speaks.
+pub const VERSION: u64 = 1;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $key:literal,)*) => {
+        /// What a message asks for; its name is the routing key.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The routing key, and the value of `kind` in the body.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $key,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Run a task.
+    Execute = "task.execute",
+    /// Cancel a task.
+    CancelTask = "task.cancel",
+    /// Change a waiting task's priority.
+    Reprioritise = "task.reprioritise",
+    /// Register an agent, or change what is registered.
+    Register = "agent.register",
+    /// Remove an agent.
+    Unregister = "agent.unregister",
+    /// Start an agent.
+    Start = "agent.start",
+    /// Stop an agent.
+    Stop = "agent.stop",
+    /// Keep an agent and start no further task on it.
+    Pause = "agent.pause",
+    /// End a pause.
+    Resume = "agent.resume",
+    /// Change how much an agent may do at once.
+    Scale = "agent.scale",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// A validated command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run a task.
+    Execute(Box<NewTask>),
+    /// Cancel a task.
+    CancelTask {
+        /// Which.
+        task_id: TaskId,
+        /// Why, for people; at most 500 characters.
+        reason: Option<String>,
+    },
+    /// Change a waiting task's priority.
+    Reprioritise {
+        /// Which.
+        task_id: TaskId,
+        /// The new priority.
+        priority: Priority,
+    },
+    /// Register an agent, or change what is registered.
+    Register(Box<Registration>),
+    /// Remove an agent.
+    Unregister {
+        /// Which.
+        agent_id: AgentId,
+    },
+    /// Start an agent.
+    Start {
+        /// Which.
+        agent_id: AgentId,
+    },
+    /// Stop an agent.
+    Stop {
+        /// Which.
+        agent_id: AgentId,
+        /// Whether what runs may finish; else it is cancelled.
+        drain: bool,
+    },
+    /// Keep an agent and start no further task on it.
+    Pause {
+        /// Which.
+        agent_id: AgentId,
+    },
+    /// End a pause.
+    Resume {
+        /// Which.
+        agent_id: AgentId,
+    },
+    /// Change how much an agent may do at once; at least one of the two is given.
+    Scale {
+        /// Which.
+        agent_id: AgentId,
+        /// How many instances it is to have, 1–1000.
+        instances: Option<u32>,
+        /// Its own limit of concurrent sessions, 1–100000.
+        max_concurrent_sessions: Option<u32>,
+    },
+}
+
+impl Command {
+    /// What it asks for.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Execute(_) => Kind::Execute,
+            Self::CancelTask { .. } => Kind::CancelTask,
+            Self::Reprioritise { .. } => Kind::Reprioritise,
+            Self::Register(_) => Kind::Register,
+            Self::Unregister { .. } => Kind::Unregister,
+            Self::Start { .. } => Kind::Start,
+            Self::Stop { .. } => Kind::Stop,
+            Self::Pause { .. } => Kind::Pause,
+            Self::Resume { .. } => Kind::Resume,
+            Self::Scale { .. } => Kind::Scale,
+        }
+    }
+}
+
+/// A command as it came over the broker, with what came along.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// What is asked.
+    pub command: Command,
+    /// The sender's own id for the exchange, returned with every answer.
+    pub correlation_id: Option<String>,
+    /// The queue that gets the answers.
+    pub reply_to: Option<String>,
+    /// W3C trace context of the sender.
+    pub traceparent: Option<String>,
+    /// The `authorization` header, not yet checked.
+    pub authorization: Option<Secret>,
+}

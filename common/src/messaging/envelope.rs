@@ -1,0 +1,70 @@
+//! What the properties of a message say: who sent it, when, who wants the answer, and which task it is.
+
+use lapin::BasicProperties;
+use uuid::Uuid;
+
+use super::outgoing::text_header;
+use crate::domain::{Faults, TaskId, Timestamp};
+
+/// What the properties say about the sender.
+pub(super) struct Envelope {
+    pub(super) correlation_id: Option<String>,
+    pub(super) reply_to: Option<String>,
+    pub(super) traceparent: Option<String>,
+}
+
+impl Envelope {
+    /// Control characters are refused: databases do not store them all, and one message must not spoil a batch.
+    pub(super) fn of(properties: &BasicProperties) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let mut clean = |field: &str, text: Option<&str>| {
+            let text = text.filter(|text| !text.is_empty())?;
+            if text.chars().any(char::is_control) {
+                faults.add(field, "must not contain control characters");
+            }
+            Some(text.to_owned())
+        };
+        let correlation_id = properties.correlation_id().as_ref();
+        let correlation_id = clean("correlation_id", correlation_id.map(|id| id.as_str()));
+        let reply_to = properties.reply_to().as_ref();
+        let reply_to = clean("reply_to", reply_to.map(|queue| queue.as_str()));
+        // A broken trace context is dropped, as W3C asks; it is no reason to refuse work.
+        let traceparent = text_header(properties, "traceparent").filter(|text| {
+            text.len() <= 100 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+        });
+        if faults.0.is_empty() {
+            Ok(Self {
+                correlation_id,
+                reply_to,
+                traceparent,
+            })
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+/// When the sender says that it sent the message.
+pub(super) fn sent_at(properties: &BasicProperties) -> Option<Timestamp> {
+    let seconds = i64::try_from((*properties.timestamp())?).ok()?;
+    seconds.checked_mul(1_000_000).map(Timestamp::from_micros)
+}
+
+/// The task's identity when its body has none.
+///
+/// `message_id` is what AMQP offers for identity: a UUID becomes the task's id; any other text is only unique to its
+/// publisher (counters are common), so it counts together with the body. Either way a message that is delivered twice
+/// stays one task. Without a `message_id` a second delivery cannot be told from a second message that says the same,
+/// and then running a task twice is better than silently dropping one: the id is new.
+pub(super) fn task_id_from(message_id: Option<&str>, body: &[u8]) -> TaskId {
+    const NAMESPACE: Uuid = Uuid::from_u128(0x2c1b_8f0e_77aa_5d35_8e64_90f1_3bd2_c6a7);
+    let Some(message_id) = message_id.filter(|id| !id.is_empty()) else {
+        return TaskId::generate();
+    };
+    if let Ok(id) = message_id.parse() {
+        return id;
+    }
+    let mut identity = format!("{}:{message_id}:", message_id.len()).into_bytes();
+    identity.extend_from_slice(body);
+    TaskId::from(Uuid::new_v5(&NAMESPACE, &identity))
+}

@@ -1,0 +1,30 @@
+//! RabbitMQ: the message contract, confirmed publishing, supervised consuming, and the one place that settles.
+
+mod command;
+mod consumer;
+mod decode;
+mod encode;
+mod envelope;
+mod event;
+mod lane;
+mod link;
+mod outgoing;
+mod publisher;
+mod refusal;
+mod settle;
+mod signal;
+mod supervisor;
+mod topology;
+
+pub use command::{Command, Kind, Received, VERSION};
+pub use consumer::{Consumer, Message};
+pub use decode::{DEFAULT_MAX_BODY_BYTES, Decoder};
+pub use event::{AgentEvent, TaskEvent};
+pub use link::{Broker, LinkError};
+pub use outgoing::Outgoing;
+pub use publisher::{PublishError, Publisher, PublisherOptions};
+pub use refusal::{Reason, Refusal};
+pub use settle::{ack_all, dead_letter, requeue};
+pub use signal::{Control, Doorbell};
+pub use supervisor::{Consuming, Supervisor};
+pub use topology::{Source, Topology};

@@ -1,0 +1,125 @@
+//! A message on its way to the broker.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use uuid::Uuid;
+
+/// Kept on disk by the broker.
+const PERSISTENT: u8 = 2;
+
+/// A message with where it goes and how much it matters.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+    pub(super) mandatory: bool,
+}
+
+impl Outgoing {
+    /// A persistent JSON message with the `message_id` by which a returned message is told from its neighbours.
+    pub(super) fn persistent(
+        exchange: ShortString,
+        routing_key: ShortString,
+        message_id: Uuid,
+        body: Vec<u8>,
+    ) -> Self {
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(message_id.to_string().into());
+        Self {
+            exchange,
+            routing_key,
+            properties,
+            body,
+            mandatory: false,
+        }
+    }
+
+    /// A JSON message that the broker may forget when it restarts.
+    pub(super) fn fleeting(exchange: ShortString, routing_key: ShortString, body: Vec<u8>) -> Self {
+        Self {
+            exchange,
+            routing_key,
+            properties: BasicProperties::default().with_content_type("application/json".into()),
+            body,
+            mandatory: false,
+        }
+    }
+
+    /// Makes it a failure when no queue takes the message.
+    pub(super) fn mandatory(mut self) -> Self {
+        self.mandatory = true;
+        self
+    }
+
+    /// Adds a correlation id; one of more than 255 bytes has no place in AMQP and is left out.
+    pub(super) fn with_correlation_id(mut self, id: Option<&str>) -> Self {
+        if let Some(id) = id.and_then(|id| ShortString::try_new(id).ok()) {
+            self.properties = self.properties.with_correlation_id(id);
+        }
+        self
+    }
+
+    /// Adds the queue that gets the answer; a name of more than 255 bytes cannot exist and is left out.
+    pub(super) fn with_reply_to(mut self, queue: Option<&str>) -> Self {
+        if let Some(queue) = queue.and_then(|queue| ShortString::try_new(queue).ok()) {
+            self.properties = self.properties.with_reply_to(queue);
+        }
+        self
+    }
+
+    /// Adds text headers to those that are there.
+    pub(super) fn with_headers<'a>(
+        mut self,
+        headers: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Self {
+        let mut table: FieldTable = self.properties.headers().clone().unwrap_or_default();
+        for (name, value) in headers {
+            table.insert(
+                name.into(),
+                AMQPValue::LongString(LongString::from(value.as_bytes().to_vec())),
+            );
+        }
+        if !table.inner().is_empty() {
+            self.properties = self.properties.with_headers(table);
+        }
+        self
+    }
+
+    /// The exchange it goes to; empty for the one that leads to the queue named by the routing key.
+    #[must_use]
+    pub fn exchange(&self) -> &str {
+        self.exchange.as_str()
+    }
+
+    /// Its routing key.
+    #[must_use]
+    pub fn routing_key(&self) -> &str {
+        self.routing_key.as_str()
+    }
+
+    /// Its properties.
+    #[must_use]
+    pub fn properties(&self) -> &BasicProperties {
+        &self.properties
+    }
+
+    /// Its body, JSON.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// A text header of a message.
+pub(super) fn text_header(properties: &BasicProperties, name: &str) -> Option<String> {
+    let headers = properties.headers().as_ref()?;
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    }
+}

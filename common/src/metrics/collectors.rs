@@ -1,0 +1,160 @@
+//! The collectors behind the metrics, with their labels and buckets.
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, core::Collector,
+};
+
+use super::names;
+
+/// Buckets for what should take milliseconds, in seconds.
+const QUICK: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Buckets for what an agent or a language model takes, in seconds.
+const SLOW: &[f64] = &[
+    0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+];
+/// Buckets for the size of a batch.
+const BATCH: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
+];
+
+#[derive(Debug)]
+pub(super) struct Collectors {
+    pub(super) active_agents: IntGauge,
+    pub(super) sessions: IntCounter,
+    pub(super) session_duration: Histogram,
+    pub(super) success_rate: Gauge,
+    pub(super) requests: IntCounterVec,
+    pub(super) errors: IntCounterVec,
+    pub(super) request_duration: HistogramVec,
+    pub(super) tasks: IntCounterVec,
+    pub(super) queue_wait: Histogram,
+    pub(super) runnable: IntGauge,
+    pub(super) running: IntGauge,
+    pub(super) ingest_batch: Histogram,
+    pub(super) claim_duration: Histogram,
+    pub(super) worker_capacity: IntGauge,
+    pub(super) worker_in_flight: IntGauge,
+    pub(super) retries: IntCounterVec,
+    pub(super) dead_letters: IntCounter,
+    pub(super) brain_call: Histogram,
+}
+
+impl Collectors {
+    /// Makes every collector and registers it, together with those of the process itself.
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let to = Registrar { registry };
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self {
+            active_agents: to.gauge(names::ACTIVE_AGENTS, "Agents that take tasks now")?,
+            sessions: to.counter(names::TOTAL_SESSIONS, "Sessions started by this process")?,
+            session_duration: to.histogram(
+                names::SESSION_DURATION_SECONDS,
+                "How long a session took",
+                SLOW,
+            )?,
+            success_rate: to.keep(Gauge::new(
+                names::TASK_SUCCESS_RATE,
+                "Completed tasks among those that completed or failed, 0 to 1",
+            )?)?,
+            requests: to.counters(
+                names::REQUESTS_TOTAL,
+                "Answered HTTP requests",
+                &["method", "endpoint", "status"],
+            )?,
+            errors: to.counters(names::ERRORS_TOTAL, "Errors by type", &["type"])?,
+            request_duration: to.keep(HistogramVec::new(
+                HistogramOpts::new(
+                    names::REQUEST_DURATION_SECONDS,
+                    "How long an HTTP request took",
+                )
+                .buckets(QUICK.to_vec()),
+                &["method", "endpoint"],
+            )?)?,
+            tasks: to.counters(
+                names::TASKS_TOTAL,
+                "Tasks that reached a status",
+                &["status"],
+            )?,
+            queue_wait: to.histogram(
+                names::QUEUE_WAIT_SECONDS,
+                "How long a task waited for its first attempt",
+                SLOW,
+            )?,
+            runnable: to.gauge(names::RUNNABLE_TASKS, "Tasks that wait for a slot")?,
+            running: to.gauge(names::RUNNING_TASKS, "Tasks that run")?,
+            ingest_batch: to.histogram(
+                names::INGEST_BATCH_SIZE,
+                "Tasks written in one transaction",
+                BATCH,
+            )?,
+            claim_duration: to.histogram(
+                names::CLAIM_DURATION_SECONDS,
+                "How long a claim took",
+                QUICK,
+            )?,
+            worker_capacity: to.gauge(
+                names::WORKER_CAPACITY,
+                "Tasks that this worker may run at once",
+            )?,
+            worker_in_flight: to
+                .gauge(names::WORKER_IN_FLIGHT, "Tasks that this worker runs now")?,
+            retries: to.counters(
+                names::RETRIES_TOTAL,
+                "Attempts that will be repeated",
+                &["reason"],
+            )?,
+            dead_letters: to.counter(
+                names::DEAD_LETTERS_TOTAL,
+                "Messages given up as not understood",
+            )?,
+            brain_call: to.histogram(
+                names::BRAIN_CALL_DURATION_SECONDS,
+                "How long a call of an agent or the Brain Factory took",
+                SLOW,
+            )?,
+        })
+    }
+}
+
+struct Registrar<'a> {
+    registry: &'a Registry,
+}
+
+impl Registrar<'_> {
+    fn keep<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.keep(IntGauge::new(name, help)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.keep(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> Result<Histogram, prometheus::Error> {
+        self.keep(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+        )?)
+    }
+}

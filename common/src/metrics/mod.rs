@@ -1,0 +1,188 @@
+//! The metrics of a process, each behind a typed method so that no label can grow without bound.
+//!
+//! Every `Metrics` has its own registry: two applications in one process (or two tests) do not share counters.
+
+mod collectors;
+pub mod names;
+
+use std::time::Duration;
+
+use prometheus::{Registry, TextEncoder};
+
+use crate::domain::{ErrorCode, TaskStatus};
+use collectors::Collectors;
+
+/// What [`Metrics::render`] says when collection is off.
+const TURNED_OFF: &str = "# metrics collection is off (AGENT_METRICS_ENABLED=false)\n";
+
+/// Why the metrics could not be set up: two of them have the same name, or one has a bad name.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics cannot be set up: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    on: Option<Collecting>,
+}
+
+#[derive(Debug)]
+struct Collecting {
+    registry: Registry,
+    all: Collectors,
+}
+
+impl Metrics {
+    /// Metrics that are collected when `enabled`, and otherwise cost nothing and say that they are off.
+    ///
+    /// # Errors
+    /// Only when two metrics were given the same name.
+    pub fn new(enabled: bool) -> Result<Self, MetricsError> {
+        if !enabled {
+            return Ok(Self { on: None });
+        }
+        let registry = Registry::new();
+        let all = Collectors::register(&registry)?;
+        Ok(Self {
+            on: Some(Collecting { registry, all }),
+        })
+    }
+
+    /// Everything in Prometheus' text format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let Some(on) = &self.on else {
+            return TURNED_OFF.to_owned();
+        };
+        let mut text = String::with_capacity(16 * 1024);
+        if let Err(error) = TextEncoder::new().encode_utf8(&on.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        text
+    }
+
+    fn with(&self, record: impl FnOnce(&Collectors)) {
+        if let Some(on) = &self.on {
+            record(&on.all);
+        }
+    }
+
+    /// One answered HTTP request. `endpoint` is a route's template, never a path that a caller wrote.
+    pub fn request_answered(&self, method: &str, endpoint: &str, status: u16, took: Duration) {
+        self.with(|all| {
+            let mut digits = [0; 5];
+            let status = decimal(status, &mut digits);
+            all.requests
+                .with_label_values(&[method, endpoint, status])
+                .inc();
+            all.request_duration
+                .with_label_values(&[method, endpoint])
+                .observe(took.as_secs_f64());
+        });
+    }
+
+    /// One error. `kind` is one of a fixed set of names.
+    pub fn error(&self, kind: &'static str) {
+        self.with(|all| all.errors.with_label_values(&[kind]).inc());
+    }
+
+    /// One task reached `status`.
+    pub fn task_reached(&self, status: TaskStatus) {
+        self.with(|all| all.tasks.with_label_values(&[status.as_str()]).inc());
+    }
+
+    /// One session (attempt) started.
+    pub fn session_started(&self) {
+        self.with(|all| all.sessions.inc());
+    }
+
+    /// One session ended after `took`.
+    pub fn session_ended(&self, took: Duration) {
+        self.with(|all| all.session_duration.observe(took.as_secs_f64()));
+    }
+
+    /// A task's first attempt started, `waited` after it could have.
+    pub fn queue_waited(&self, waited: Duration) {
+        self.with(|all| all.queue_wait.observe(waited.as_secs_f64()));
+    }
+
+    /// One ingest transaction wrote `tasks` tasks.
+    pub fn ingested(&self, tasks: usize) {
+        self.with(|all| all.ingest_batch.observe(as_float(tasks)));
+    }
+
+    /// One claim took this long.
+    pub fn claimed(&self, took: Duration) {
+        self.with(|all| all.claim_duration.observe(took.as_secs_f64()));
+    }
+
+    /// An attempt that failed for `reason` will be repeated.
+    pub fn retried(&self, reason: ErrorCode) {
+        self.with(|all| all.retries.with_label_values(&[reason.as_str()]).inc());
+    }
+
+    /// One message was given up as not understood.
+    pub fn dead_lettered(&self) {
+        self.with(|all| all.dead_letters.inc());
+    }
+
+    /// One call of an agent or of the Brain Factory took this long.
+    pub fn brain_called(&self, took: Duration) {
+        self.with(|all| all.brain_call.observe(took.as_secs_f64()));
+    }
+
+    /// How many agents of the cluster take tasks.
+    pub fn set_active_agents(&self, agents: u64) {
+        self.with(|all| all.active_agents.set(gauge(agents)));
+    }
+
+    /// How many tasks of the cluster wait for a slot.
+    pub fn set_runnable_tasks(&self, tasks: u64) {
+        self.with(|all| all.runnable.set(gauge(tasks)));
+    }
+
+    /// How many tasks of the cluster run.
+    pub fn set_running_tasks(&self, tasks: u64) {
+        self.with(|all| all.running.set(gauge(tasks)));
+    }
+
+    /// The share of completed tasks among those that completed or failed, 0.0–1.0.
+    pub fn set_task_success_rate(&self, rate: f64) {
+        self.with(|all| all.success_rate.set(rate));
+    }
+
+    /// How many tasks this worker may run at once.
+    pub fn set_worker_capacity(&self, tasks: u64) {
+        self.with(|all| all.worker_capacity.set(gauge(tasks)));
+    }
+
+    /// How many tasks this worker runs now.
+    pub fn set_worker_in_flight(&self, tasks: u64) {
+        self.with(|all| all.worker_in_flight.set(gauge(tasks)));
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn as_float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Writes `number` into `digits` without allocating; a request is too frequent for `to_string`.
+fn decimal(mut number: u16, digits: &mut [u8; 5]) -> &str {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    str::from_utf8(&digits[start..]).unwrap_or("0")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! Every metric name of the project, once.
+
+/// Agents that take tasks now.
+pub const ACTIVE_AGENTS: &str = "agent_orchestrator_active_agents";
+/// Sessions (attempts) started since this process began.
+pub const TOTAL_SESSIONS: &str = "agent_orchestrator_total_sessions";
+/// How long a session took.
+pub const SESSION_DURATION_SECONDS: &str = "agent_orchestrator_session_duration_seconds";
+/// Completed tasks among those that completed or failed.
+pub const TASK_SUCCESS_RATE: &str = "agent_orchestrator_task_success_rate";
+/// Answered HTTP requests.
+pub const REQUESTS_TOTAL: &str = "agent_orchestrator_requests_total";
+/// Errors, by type.
+pub const ERRORS_TOTAL: &str = "agent_orchestrator_errors_total";
+/// How long an HTTP request took.
+pub const REQUEST_DURATION_SECONDS: &str = "agent_orchestrator_request_duration_seconds";
+/// Tasks that reached a status in this process.
+pub const TASKS_TOTAL: &str = "agent_orchestrator_tasks_total";
+/// How long a task waited for its first attempt.
+pub const QUEUE_WAIT_SECONDS: &str = "agent_orchestrator_queue_wait_seconds";
+/// Tasks that wait for a slot, in the whole cluster.
+pub const RUNNABLE_TASKS: &str = "agent_orchestrator_runnable_tasks";
+/// Tasks that run, in the whole cluster.
+pub const RUNNING_TASKS: &str = "agent_orchestrator_running_tasks";
+/// Tasks written in one ingest transaction.
+pub const INGEST_BATCH_SIZE: &str = "agent_orchestrator_ingest_batch_size";
+/// How long one claim took.
+pub const CLAIM_DURATION_SECONDS: &str = "agent_orchestrator_claim_duration_seconds";
+/// Tasks that this worker may run at once.
+pub const WORKER_CAPACITY: &str = "agent_orchestrator_worker_capacity";
+/// Tasks that this worker runs now.
+pub const WORKER_IN_FLIGHT: &str = "agent_orchestrator_worker_in_flight";
+/// Attempts that will be repeated, by reason.
+pub const RETRIES_TOTAL: &str = "agent_orchestrator_retries_total";
+/// Messages given up as not understood.
+pub const DEAD_LETTERS_TOTAL: &str = "agent_orchestrator_dead_letters_total";
+/// How long one call of an agent or the Brain Factory took.
+pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";

@@ -1,0 +1,12 @@
+//! The embedded default: API, worker, ledger and Brain Factory in one process, with no servers beside it.
+
+pub mod brain_factory;
+mod data_dir;
+mod embedded;
+mod parts;
+mod welcome;
+
+pub use data_dir::{DataDir, DataDirError};
+pub use embedded::Embedded;
+pub use parts::brain_factory_alone;
+pub use welcome::welcome;

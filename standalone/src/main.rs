@@ -1,0 +1,84 @@
+//! `agent-orchestrator`: the whole orchestrator in one process.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use agent_orchestrator::{Embedded, brain_factory_alone, welcome};
+use clap::{Parser, Subcommand};
+use orchestrator_common::config::Settings;
+use orchestrator_common::signals::cancel_on_signal;
+use orchestrator_common::telemetry::{self, LogOptions};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The control plane for AI agents: API, worker, ledger and Brain Factory in one process, configured by environment
+/// variables (see the README).
+#[derive(Debug, Parser)]
+#[command(name = "agent-orchestrator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Start the orchestrator; what happens without a command, too
+    Up,
+    /// Start the built-in Brain Factory alone, on BRAIN_FACTORY_HOST and BRAIN_FACTORY_PORT (127.0.0.1:8301)
+    BrainFactory,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Up) {
+        Command::Up => up().await,
+        Command::BrainFactory => brain_factory().await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn up() -> anyhow::Result<()> {
+    let settings = Settings::from_process_environment()?;
+    telemetry::init(
+        "agent-orchestrator",
+        &LogOptions::from_process_environment()?,
+    );
+    let embedded = Embedded::build(settings).await?;
+    greet(&welcome(&embedded));
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    embedded.run_until_stopped(shutdown).await
+}
+
+async fn brain_factory() -> anyhow::Result<()> {
+    let settings = Settings::from_process_environment()?;
+    telemetry::init("brain-factory", &LogOptions::from_process_environment()?);
+    let brain_factory = brain_factory_alone(&settings).await?;
+    tracing::info!(url = brain_factory.url(), "listening");
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    brain_factory.run_until_stopped(shutdown).await?;
+    Ok(())
+}
+
+/// Prints the greeting; who closed standard output goes without it.
+fn greet(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[allow(
+    clippy::print_stderr,
+    reason = "the last words of a process that could not start"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("agent-orchestrator: {error:#}");
+}

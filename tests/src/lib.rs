@@ -1,0 +1,10 @@
+//! What the tests of the whole need: real servers under names of their own, and a network that fails on demand.
+
+pub mod full_api;
+pub mod full_worker;
+pub mod ledger;
+pub mod tcp_proxy;
+pub mod test_broker;
+mod wait;
+
+pub use wait::eventually;

@@ -1,0 +1,147 @@
+//! A network that fails on demand: forwards TCP connections, and can cut, refuse, or silently hold them.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the network does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weather {
+    /// Connections made before the latest cut are dead.
+    cuts: u64,
+    /// New connections are closed at once.
+    refusing: bool,
+    /// Nothing reaches the server.
+    requests_held: bool,
+    /// Nothing comes back from the server.
+    answers_held: bool,
+}
+
+/// A proxy in front of one server; it ends when dropped.
+#[derive(Debug)]
+pub struct TcpProxy {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    accepting: JoinHandle<()>,
+}
+
+impl TcpProxy {
+    /// Listens on a free port and forwards to `server`, for example `127.0.0.1:5672`.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn in_front_of(server: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (weather, _) = watch::channel(Weather::default());
+        let accepting = tokio::spawn(accept(listener, server.to_owned(), weather.clone()));
+        Ok(Self {
+            address,
+            weather,
+            accepting,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Breaks every connection that there is; new ones are accepted.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// Breaks every connection and accepts no more until [`Self::restore`].
+    pub fn take_down(&self) {
+        self.weather.send_modify(|weather| {
+            weather.cuts += 1;
+            weather.refusing = true;
+        });
+    }
+
+    /// Holds everything in both directions, as a network does whose cable was pulled.
+    pub fn pause(&self) {
+        self.weather.send_modify(|weather| {
+            weather.requests_held = true;
+            weather.answers_held = true;
+        });
+    }
+
+    /// Holds what the server answers; requests still reach it.
+    pub fn hold_answers(&self) {
+        self.weather
+            .send_modify(|weather| weather.answers_held = true);
+    }
+
+    /// Good weather again; what was held flows on.
+    pub fn restore(&self) {
+        self.weather.send_modify(|weather| {
+            *weather = Weather {
+                cuts: weather.cuts,
+                ..Weather::default()
+            };
+        });
+    }
+}
+
+impl Drop for TcpProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, server: String, weather: watch::Sender<Weather>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if weather.borrow().refusing {
+            continue;
+        }
+        let watched = weather.subscribe();
+        let server = server.clone();
+        tokio::spawn(async move {
+            if let Ok(server) = TcpStream::connect(&server).await {
+                forward(client, server, watched).await;
+            }
+        });
+    }
+}
+
+async fn forward(client: TcpStream, server: TcpStream, mut weather: watch::Receiver<Weather>) {
+    let cuts = weather.borrow().cuts;
+    let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let requests = pump(from_client, to_server, weather.clone(), |w| w.requests_held);
+    let answers = pump(from_server, to_client, weather.clone(), |w| w.answers_held);
+    tokio::select! {
+        () = requests => {}
+        () = answers => {}
+        _ = weather.wait_for(|weather| weather.cuts != cuts) => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut weather: watch::Receiver<Weather>,
+    held: fn(&Weather) -> bool,
+) {
+    let mut buffer = vec![0; 16_384];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 || weather.wait_for(|weather| !held(weather)).await.is_err() {
+            return;
+        }
+        if to
+            .write_all(buffer.get(..read).unwrap_or_default())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}

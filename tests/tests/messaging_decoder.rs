@@ -1,0 +1,235 @@
+//! Reading messages: every fault is found and named, identity is kept, and no bytes break the decoder.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails may panic, in its helpers too"
+)]
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use orchestrator_common::domain::{NewTask, TaskId, Timestamp};
+use orchestrator_common::messaging::{
+    Command, Control, Decoder, Doorbell, Kind, Reason, Received, Refusal,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+fn now() -> Timestamp {
+    at("2026-03-01T12:00:00.25Z")
+}
+
+fn task_id() -> TaskId {
+    "01957f3a-5c00-7000-8000-000000000001".parse().unwrap()
+}
+
+fn decode_text(key: &str, body: &str) -> Result<Received, Refusal> {
+    decode_with(key, body, &BasicProperties::default())
+}
+
+fn decode_with(key: &str, body: &str, properties: &BasicProperties) -> Result<Received, Refusal> {
+    Decoder::default().decode(key, properties, body.as_bytes(), now())
+}
+
+fn decoded_task(body: &str, properties: &BasicProperties) -> NewTask {
+    match decode_with("task.execute", body, properties)
+        .unwrap()
+        .command
+    {
+        Command::Execute(task) => *task,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn reason(key: &str, body: &str) -> Reason {
+    decode_text(key, body).unwrap_err().reason
+}
+
+const LEAST: &str = r#"{"agent_id":"a","task_type":"t","task_data":{}}"#;
+
+#[test]
+fn each_fault_has_its_reason() {
+    assert_eq!(reason("task.execute", "{"), Reason::NotJson);
+    assert_eq!(
+        reason("task.execute", &"[".repeat(100_000)),
+        Reason::NotJson
+    );
+    assert_eq!(reason("task.execute", "[]"), Reason::Invalid);
+    assert_eq!(
+        reason("task.execute", r#"{"version":2}"#),
+        Reason::UnknownVersion
+    );
+    assert_eq!(
+        reason("task.execute", r#"{"version":"1"}"#),
+        Reason::UnknownVersion
+    );
+    assert_eq!(reason("task.dance", "{}"), Reason::UnknownKind);
+    assert_eq!(
+        reason("orchestrator.tasks", r#"{"kind":7}"#),
+        Reason::UnknownKind
+    );
+    assert_eq!(
+        reason("task.cancel", r#"{"kind":"task.execute"}"#),
+        Reason::Invalid
+    );
+    let large = format!(r#"{{"x":"{}"}}"#, "y".repeat(1_048_576));
+    assert_eq!(reason("task.execute", &large), Reason::TooLarge);
+    let deep = format!("{}1{}", r#"{"x":"#.repeat(65), "}".repeat(65));
+    assert_eq!(reason("task.execute", &deep), Reason::Invalid);
+    for (key, body) in [
+        ("task.cancel", "{}"),
+        (
+            "task.reprioritise",
+            r#"{"task_id":"01957f3a-5c00-7000-8000-000000000001","priority":0}"#,
+        ),
+        ("agent.scale", r#"{"agent_id":"a"}"#),
+        ("agent.stop", r#"{"agent_id":"a","drain":"yes"}"#),
+        ("agent.start", r#"{"agent_id":"a","surprise":1}"#),
+    ] {
+        assert_eq!(reason(key, body), Reason::Invalid, "{key} {body}");
+    }
+}
+
+#[test]
+fn version_and_kind_may_be_left_out_and_the_body_names_the_kind_in_the_queue_itself() {
+    assert!(decode_text("task.execute", LEAST).is_ok());
+    let named = LEAST.replacen('{', r#"{"version":1,"kind":"task.execute","#, 1);
+    assert!(decode_text("task.execute", &named).is_ok());
+    assert!(decode_text("orchestrator.tasks", &named).is_ok());
+}
+
+#[test]
+fn registration_keeps_unknown_fields_and_nothing_else_does() {
+    let body = r#"{"agent_id":"a","environment":"staging"}"#;
+    match decode_text("agent.register", body).unwrap().command {
+        Command::Register(registration) => assert_eq!(registration.extra["environment"], "staging"),
+        other => panic!("unexpected {other:?}"),
+    }
+    assert_eq!(reason("agent.start", body), Reason::Invalid);
+}
+
+#[test]
+fn the_message_id_identifies_a_task_that_names_no_id() {
+    let with = |id: &str| BasicProperties::default().with_message_id(id.into());
+    let uuid = task_id().to_string();
+    assert_eq!(decoded_task(LEAST, &with(&uuid)).task_id, task_id());
+    let other = LEAST.replacen(
+        '{',
+        r#"{"task_id":"01957f3a-5c00-7000-8000-0000000000ff","#,
+        1,
+    );
+    assert_ne!(decoded_task(&other, &with(&uuid)).task_id, task_id());
+
+    let counted = |id: &str, body: &str| decoded_task(body, &with(id)).task_id;
+    assert_eq!(counted("1", LEAST), counted("1", LEAST));
+    assert_ne!(counted("1", LEAST), counted("2", LEAST));
+    let different = LEAST.replace(r#""t""#, r#""u""#);
+    assert_ne!(counted("1", LEAST), counted("1", &different));
+
+    // Nothing identifies these: they are two tasks, since dropping one would be worse.
+    let anonymous = || decoded_task(LEAST, &BasicProperties::default()).task_id;
+    assert_ne!(anonymous(), anonymous());
+}
+
+#[test]
+fn what_the_sender_says_about_itself_is_kept() {
+    let mut headers = FieldTable::default();
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
+    headers.insert(
+        "authorization".into(),
+        AMQPValue::LongString("Bearer hunter2".into()),
+    );
+    let properties = BasicProperties::default()
+        .with_correlation_id("c".into())
+        .with_reply_to("r".into())
+        .with_headers(headers);
+    let received = decode_with("task.execute", LEAST, &properties).unwrap();
+    assert_eq!(received.correlation_id.as_deref(), Some("c"));
+    assert_eq!(received.reply_to.as_deref(), Some("r"));
+    assert_eq!(received.traceparent.as_deref(), Some(trace));
+    assert_eq!(
+        received.authorization.as_ref().unwrap().expose(),
+        "Bearer hunter2"
+    );
+    assert!(!format!("{received:?}").contains("hunter2"));
+    let task = decoded_task(LEAST, &properties);
+    assert_eq!(task.correlation_id.as_deref(), Some("c"));
+    assert_eq!(task.traceparent.as_deref(), Some(trace));
+
+    let spoiled = BasicProperties::default().with_correlation_id("a\0b".into());
+    let refusal = decode_with("task.execute", LEAST, &spoiled).unwrap_err();
+    assert_eq!(refusal.faults.0[0].field, "correlation_id");
+}
+
+#[test]
+fn a_delay_counts_from_the_senders_timestamp_but_never_from_the_future() {
+    let body = LEAST.replacen('{', r#"{"delay_seconds":60,"#, 1);
+    let sent = |seconds: u64| BasicProperties::default().with_timestamp(seconds);
+    let past = decoded_task(&body, &sent(1_772_366_390));
+    assert_eq!(past.submitted_at, at("2026-03-01T11:59:50Z"));
+    assert_eq!(past.run_at, Some(at("2026-03-01T12:00:50Z")));
+    assert_eq!(decoded_task(&body, &sent(u64::MAX)).submitted_at, now());
+    assert_eq!(
+        decoded_task(&body, &sent(4_000_000_000)).submitted_at,
+        now()
+    );
+}
+
+#[test]
+fn a_problem_document_always_fits_into_a_header() {
+    let fields: Vec<_> = (0..2_000)
+        .map(|i| format!(r#""{}{i}":1"#, "f".repeat(400)))
+        .collect();
+    let body = format!("{{{}}}", fields.join(","));
+    let refusal = decode_text("task.execute", &body).unwrap_err();
+    assert!(refusal.faults.0.len() > 2_000);
+    assert!(refusal.problem().to_string().len() < 32_768);
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map("[a-z_]{1,12}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_break_the_decoder(
+        key in prop_oneof![Just("task.execute"), Just("agent.register"), Just("agent.scale"), Just("x")],
+        body in proptest::collection::vec(any::<u8>(), 0..200)
+    ) {
+        let properties = BasicProperties::default();
+        if let Err(refusal) = Decoder::default().decode(key, &properties, &body, now()) {
+            prop_assert!(refusal.problem()["status"].is_number());
+        }
+        prop_assert!(Control::decode(&body).is_none() && Doorbell::decode(&body).is_none());
+    }
+
+    #[test]
+    fn no_json_breaks_the_decoder(kind in 0usize..10, value in json_value(), name in
+        prop_oneof![Just("agent_id"), Just("task_id"), Just("task_data"), Just("version"), Just("kind"),
+            Just("submitted_at"), Just("fingerprint"), Just("run_at"), Just("instances"), Just("drain")]) {
+        let key = Kind::ALL[kind].as_str();
+        let mut body = json!({"agent_id": "a", "task_type": "t", "task_data": {}});
+        body[name] = value;
+        if let Err(refusal) = decode_text(key, &body.to_string()) {
+            prop_assert!(!refusal.detail.is_empty(), "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Workers that die, lose their session or their network, on a real PostgreSQL: their tasks run elsewhere, and only
+//! there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use orchestrator_common::brain_factory::BrainFactoryClient;
+use orchestrator_common::commands::CommandSink;
+use orchestrator_common::config::{BrainFactorySettings, Secret};
+use orchestrator_common::domain::{
+    AgentId, AgentStatus, Registration, TaskId, TaskRecord, TaskStatus, Timestamp, WorkerId,
+};
+use orchestrator_common::ledger::{Dispatch, Ledger, Welcome, WorkerRecord};
+use orchestrator_common::metrics::Metrics;
+use orchestrator_tests::eventually;
+use orchestrator_tests::ledger::{
+    Backend, TestLedger, agent_id, default_options, postgres_url, task,
+};
+use orchestrator_tests::tcp_proxy::TcpProxy;
+use orchestrator_worker::{Intake, Worker, WorkerContext};
+use reqwest::Url;
+use sea_orm::ConnectionTrait;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// A ledger, and one agent that counts its callers.
+struct Cluster {
+    test: TestLedger,
+    agent: AgentId,
+    calls: Arc<Calls>,
+}
+
+/// How often an agent was called. A caller that goes away is not counted any longer.
+#[derive(Default)]
+struct Calls {
+    now: AtomicU32,
+    most: AtomicU32,
+    ever: AtomicU32,
+}
+
+struct Call(Arc<Calls>);
+
+impl Call {
+    fn of(calls: &Arc<Calls>) -> Self {
+        calls.ever.fetch_add(1, SeqCst);
+        let now = calls.now.fetch_add(1, SeqCst) + 1;
+        calls.most.fetch_max(now, SeqCst);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Answers like an agent, each task after the milliseconds that its data names; returns its address.
+async fn counting_agent(calls: &Arc<Calls>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let calls = Arc::clone(calls);
+    tokio::spawn(async move {
+        while let Ok((caller, _)) = listener.accept().await {
+            tokio::spawn(serve(caller, Arc::clone(&calls)));
+        }
+    });
+    format!("http://{address}/agents/a")
+}
+
+/// Serves one connection by hand: HTTP servers go on with a call whose caller has gone, and this one is to notice.
+async fn serve(mut caller: TcpStream, calls: Arc<Calls>) -> Option<()> {
+    loop {
+        let mut request = Vec::new();
+        let body = loop {
+            if caller.read_buf(&mut request).await.ok()? == 0 {
+                return None;
+            }
+            let text = String::from_utf8_lossy(&request);
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| {
+                    let (name, value) = line.split_once(": ")?;
+                    name.eq_ignore_ascii_case("content-length")
+                        .then(|| value.parse().unwrap())
+                });
+                if body.len() >= length.unwrap_or(0) {
+                    break body.to_owned();
+                }
+            }
+        };
+        let answer = match serde_json::from_str::<serde_json::Value>(&body) {
+            Err(_) => json!({"status": {"state": "ready"}}),
+            Ok(asked) => {
+                let _call = Call::of(&calls);
+                let millis = asked["input_data"]["millis"].as_u64().unwrap();
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(millis)) => {}
+                    _gone = caller.readable() => return None,
+                }
+                json!({"task_id": asked["task_id"], "status": "completed", "result": {}})
+            }
+        };
+        let answer = answer.to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        caller.write_all((head + &answer).as_bytes()).await.ok()?;
+    }
+}
+
+/// A worker in a runtime of its own, which can be taken away from under it.
+struct Process {
+    worker_id: WorkerId,
+    intake: Intake,
+    runtime: Runtime,
+}
+
+impl Cluster {
+    async fn with_limit(limit: u32) -> Self {
+        let test = TestLedger::create(Backend::Postgres, default_options()).await;
+        let calls = Arc::default();
+        let endpoint = counting_agent(&calls).await;
+        let agent = agent_id("a");
+        let body = json!({"agent_id": "a", "max_concurrent_sessions": limit, "endpoint": endpoint});
+        let registration = Registration::parse(body).unwrap();
+        test.ledger
+            .register(&registration, Timestamp::now())
+            .await
+            .unwrap();
+        Self { test, agent, calls }
+    }
+
+    fn url(&self) -> Url {
+        self.test.url.as_deref().unwrap().parse().unwrap()
+    }
+
+    /// Starts a worker whose ledger is at `url`, and waits until the ledger knows it.
+    async fn worker(&self, url: Url, silence: Duration) -> Process {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let settings = BrainFactorySettings {
+            url: "http://127.0.0.1:1".parse().unwrap(),
+            configured: true,
+            generate_timeout: Duration::from_secs(10),
+            simulation: false,
+        };
+        let worker_id = WorkerId::generate();
+        let made = runtime.spawn(async move {
+            let url = Secret::new(url.to_string());
+            let worker = Worker::new(WorkerContext {
+                worker_id,
+                host: "test".to_owned(),
+                ledger: Ledger::open_postgres(&url, 4, default_options())
+                    .await
+                    .unwrap(),
+                brain: BrainFactoryClient::new(&settings).unwrap(),
+                metrics: Metrics::new(false).unwrap().into(),
+                capacity: 100,
+                generate_timeout: settings.generate_timeout,
+                silence,
+                shutdown_grace: Duration::from_secs(5),
+                outward: orchestrator_worker::Outward::default(),
+            });
+            let intake = worker.intake();
+            tokio::spawn(worker.run_until_stopped(CancellationToken::new()));
+            intake
+        });
+        let intake = made.await.unwrap();
+        eventually("the ledger knows the worker", || self.sees(worker_id)).await;
+        Process {
+            worker_id,
+            intake,
+            runtime,
+        }
+    }
+
+    /// Whether the ledger knows the worker and its lock.
+    async fn sees(&self, worker_id: WorkerId) -> bool {
+        let nobody = WorkerId::generate();
+        let workers = self.test.ledger.other_workers(nobody).await.unwrap();
+        workers.iter().any(|worker| {
+            worker.worker_id == worker_id && worker.locked && worker.heartbeat_at.is_some()
+        })
+    }
+
+    /// Has `process` run `number` tasks that take `millis` each.
+    async fn run_on(&self, process: &Process, number: u32, millis: u64) -> Vec<TaskId> {
+        let mut ids = Vec::new();
+        for _ in 0..number {
+            let data = json!({"task_data": {"millis": millis}});
+            let task = task(&self.agent, data, Timestamp::now());
+            ids.push(task.task_id);
+            process.intake.execute(task).await.unwrap();
+        }
+        eventually("all tasks run", async || {
+            self.calls.now.load(SeqCst) == number
+        })
+        .await;
+        ids
+    }
+
+    async fn task(&self, id: TaskId) -> TaskRecord {
+        self.test.ledger.task(id).await.unwrap().unwrap()
+    }
+
+    /// Waits until all tasks completed and returns the highest attempt and the worker of each.
+    async fn completed(&self, ids: &[TaskId]) -> Vec<(u32, Option<WorkerId>)> {
+        let mut ends = Vec::new();
+        for id in ids {
+            eventually("the task is completed", async || {
+                self.task(*id).await.status == TaskStatus::Completed
+            })
+            .await;
+            let task = self.task(*id).await;
+            ends.push((task.attempt, task.worker_id));
+        }
+        ends
+    }
+
+    async fn end(self, processes: Vec<Process>) {
+        for process in processes {
+            process.runtime.shutdown_background();
+        }
+        self.test.remove().await;
+    }
+}
+
+const SILENCE: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_workers_tasks_run_elsewhere_long_before_its_silence_is_up() {
+    let cluster = Cluster::with_limit(3).await;
+    let killed = cluster.worker(cluster.url(), SILENCE).await;
+    let ids = cluster.run_on(&killed, 3, 3_000).await;
+    let other = cluster.worker(cluster.url(), SILENCE).await;
+    let at = Instant::now();
+    killed.runtime.shutdown_background();
+    eventually("the tasks run elsewhere", async || {
+        cluster.task(ids[0]).await.worker_id == Some(other.worker_id)
+    })
+    .await;
+    let noticed = at.elapsed();
+    // About two seconds, and as much again for a busy machine.
+    assert!(noticed < Duration::from_secs(4), "{noticed:?}");
+    let ends = cluster.completed(&ids).await;
+    assert_eq!(ends, [(2, Some(other.worker_id)); 3]);
+    assert_eq!(cluster.calls.most.load(SeqCst), 3);
+    assert!(!cluster.sees(killed.worker_id).await);
+    cluster.end(vec![other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_makes_its_broken_session_again_keeps_its_tasks() {
+    let cluster = Cluster::with_limit(3).await;
+    let worker = cluster.worker(cluster.url(), SILENCE).await;
+    let ids = cluster.run_on(&worker, 3, 4_000).await;
+    let other = cluster.worker(cluster.url(), SILENCE).await;
+    let low = worker.worker_id.uuid().as_u64_pair().1;
+    let holder = format!(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+         AND classid = {} AND objid = {}",
+        low >> 32,
+        low & u64::from(u32::MAX)
+    );
+    let database = cluster.test.ledger.connection();
+    let pid = async || {
+        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, &holder);
+        let row = database.query_one_raw(statement).await.unwrap();
+        row.map(|row| row.try_get_by_index::<i32>(0).unwrap())
+    };
+    let before = pid().await.unwrap();
+    database
+        .execute_unprepared(&format!("SELECT pg_terminate_backend({before})"))
+        .await
+        .unwrap();
+    eventually("the lock is held again", async || {
+        pid().await.is_some_and(|pid| pid != before)
+    })
+    .await;
+    let ends = cluster.completed(&ids).await;
+    assert_eq!(ends, [(1, Some(worker.worker_id)); 3]);
+    assert_eq!(cluster.calls.ever.load(SeqCst), 3, "each was called once");
+    cluster.end(vec![worker, other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_off_worker_lets_go_before_its_tasks_run_elsewhere_and_comes_back() {
+    let cluster = Cluster::with_limit(2).await;
+    let silence = Duration::from_secs(3);
+    let server: Url = postgres_url().parse().unwrap();
+    let server = format!(
+        "{}:{}",
+        server.host_str().unwrap(),
+        server.port().unwrap_or(5432)
+    );
+    let network = TcpProxy::in_front_of(&server).await.unwrap();
+    let mut url = cluster.url();
+    url.set_ip_host(network.address().ip()).unwrap();
+    url.set_port(Some(network.address().port())).unwrap();
+    let cut_off = cluster.worker(url, silence).await;
+    let ids = cluster.run_on(&cut_off, 2, 5_000).await;
+    let other = cluster.worker(cluster.url(), silence).await;
+    network.pause();
+    let ends = cluster.completed(&ids).await;
+    assert_eq!(ends, [(2, Some(other.worker_id)); 2]);
+    assert_eq!(cluster.calls.most.load(SeqCst), 2);
+
+    network.restore();
+    eventually("the worker is back", || cluster.sees(cut_off.worker_id)).await;
+    let late = cluster.completed(&ids).await;
+    assert_eq!(
+        late, ends,
+        "what the worker has to say of its old claims is refused"
+    );
+    other.runtime.shutdown_background();
+    let more = cluster.run_on(&cut_off, 2, 500).await;
+    assert_eq!(
+        cluster.completed(&more).await,
+        [(1, Some(cut_off.worker_id)); 2]
+    );
+    let agent = cluster.test.ledger.agent(&cluster.agent).await;
+    let agent = agent.unwrap().unwrap();
+    assert_eq!((agent.status, agent.running), (AgentStatus::Active, 0));
+    assert_eq!(cluster.calls.most.load(SeqCst), 2);
+    cluster.end(vec![cut_off]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_workers_may_recover_the_same_lost_one_and_each_task_is_put_back_once() {
+    let cluster = Cluster::with_limit(20).await;
+    let worker = cluster.worker(cluster.url(), SILENCE).await;
+    let ids = cluster.run_on(&worker, 20, 60_000).await;
+    let lost = worker.worker_id;
+    worker.runtime.shutdown_background();
+    let recoveries = (0..4).map(|_| {
+        let ledger = cluster.test.ledger.clone();
+        tokio::spawn(async move { ledger.recover(lost, Timestamp::now()).await.unwrap() })
+    });
+    let mut put_back = 0;
+    for recovered in futures::future::join_all(recoveries).await {
+        put_back += recovered
+            .unwrap()
+            .iter()
+            .filter(|recorded| recorded.settlement.is_some())
+            .count();
+    }
+    assert_eq!(put_back, 20);
+    let agent = cluster.test.ledger.agent(&cluster.agent).await;
+    let agent = agent.unwrap().unwrap();
+    assert_eq!((agent.running, agent.queued), (0, 20));
+    assert_eq!(cluster.task(ids[0]).await.attempt, 1);
+    cluster.end(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovered_worker_is_a_stranger_at_its_next_sign_of_life() {
+    let cluster = Cluster::with_limit(1).await;
+    let ledger = &cluster.test.ledger;
+    let worker_id = WorkerId::generate();
+    let mut presence = ledger.presence(WorkerRecord {
+        worker_id,
+        host: "test".to_owned(),
+        capacity: 1,
+    });
+    assert_eq!(presence.beat().await.unwrap(), Welcome::Stranger);
+    assert_eq!(presence.beat().await.unwrap(), Welcome::Known);
+    ledger.recover(worker_id, Timestamp::now()).await.unwrap();
+    assert_eq!(presence.beat().await.unwrap(), Welcome::Stranger);
+    presence.leave().await.unwrap();
+    assert!(!cluster.sees(worker_id).await);
+    cluster.end(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_on_a_dead_network_ends_and_the_ledger_works_when_it_is_back() {
+    let cluster = Cluster::with_limit(1).await;
+    let server: Url = postgres_url().parse().unwrap();
+    let server = format!(
+        "{}:{}",
+        server.host_str().unwrap(),
+        server.port().unwrap_or(5432)
+    );
+    let network = TcpProxy::in_front_of(&server).await.unwrap();
+    let mut url = cluster.url();
+    url.set_ip_host(network.address().ip()).unwrap();
+    url.set_port(Some(network.address().port())).unwrap();
+    let ledger = Ledger::open_postgres(&Secret::new(url.to_string()), 2, default_options())
+        .await
+        .unwrap();
+    network.pause();
+    let arrival = task(&cluster.agent, json!({}), Timestamp::now());
+    let dispatch = || Dispatch {
+        arrivals: vec![arrival.clone()],
+        ..Dispatch::default()
+    };
+    let worker = WorkerId::generate();
+    let at = Instant::now();
+    let given_up = ledger.dispatch(worker, dispatch(), Timestamp::now()).await;
+    assert!(given_up.is_err() && at.elapsed() < Duration::from_secs(25));
+    network.restore();
+    eventually("the ledger works again", async || {
+        let again = ledger.dispatch(worker, dispatch(), Timestamp::now()).await;
+        again.is_ok()
+    })
+    .await;
+    ledger.close().await;
+    cluster.end(Vec::new()).await;
+}

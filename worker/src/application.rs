@@ -1,0 +1,250 @@
+//! The worker at full strength: one worker with the broker, Redis and PostgreSQL around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
+use orchestrator_common::cache::{Cache, CacheUnavailable};
+use orchestrator_common::config::{ConfigError, DatabaseSettings, Settings};
+use orchestrator_common::domain::{SettlementRules, WorkerId};
+use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
+use orchestrator_common::messaging::{
+    Broker, Consuming, Decoder, Publisher, PublisherOptions, Supervisor, Topology,
+};
+use orchestrator_common::metrics::{Metrics, MetricsError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::announce::{Announcer, Bell, Reach};
+use crate::consume::{self, Admission, Reception};
+use crate::outward::Outward;
+use crate::worker::{Worker, WorkerContext};
+
+/// How long another worker may be silent before its tasks are put back.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Time between two proofs that the broker still answers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two attempts to reach a ledger that is not there yet.
+const LEDGER_PAUSE: Duration = Duration::from_secs(2);
+/// How long a stopping worker waits for the last announcements to reach Redis and the broker.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the worker could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The Redis settings make no address.
+    #[error("REDIS_HOST, REDIS_PORT and REDIS_DB must name a Redis: {0}")]
+    Cache(#[from] CacheUnavailable),
+    /// The metrics could not be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The HTTP client could not be made.
+    #[error("the client of the Brain Factory could not be made: {0}")]
+    BrainFactory(#[from] ClientError),
+}
+
+/// A worker at full strength, put together and connected to nothing yet.
+#[derive(Debug)]
+pub struct Application {
+    settings: Settings,
+    worker_id: WorkerId,
+    cache: Cache,
+    topology: Arc<Topology>,
+    publishing: Broker,
+    consuming: Broker,
+    brain: BrainFactoryClient,
+    metrics: Arc<Metrics>,
+}
+
+impl Application {
+    /// Puts the parts together; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When something that the settings name cannot be used.
+    pub fn build(settings: Settings) -> Result<Self, BuildError> {
+        Ok(Self {
+            worker_id: WorkerId::generate(),
+            cache: Cache::new(&settings.redis, &settings.rabbitmq.prefix)?,
+            topology: Arc::new(Topology::new(&settings.rabbitmq)?),
+            publishing: Broker::new(&settings.rabbitmq, "worker, publishing")?,
+            consuming: Broker::new(&settings.rabbitmq, "worker, consuming")?,
+            brain: BrainFactoryClient::new(&settings.brain_factory)?,
+            metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
+            settings,
+        })
+    }
+
+    /// The worker's own identifier, new for every process.
+    #[must_use]
+    pub fn worker_id(&self) -> WorkerId {
+        self.worker_id
+    }
+
+    /// Where it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Connects and works until `shutdown`: then it takes no more messages, finishes or hands back what it runs, and
+    /// announces what is left.
+    ///
+    /// Waits for a ledger that is not there yet, or has no schema yet.
+    ///
+    /// # Errors
+    /// When the ledger does not answer when the worker registers itself.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), LedgerError> {
+        // The worker can be told to drain over the broker, too.
+        let stop = shutdown.child_token();
+        let Some(ledger) = open_ledger(&self.settings, &stop).await else {
+            return Ok(());
+        };
+        let last_words = CancellationToken::new();
+        let (publisher, publishing) = Publisher::start(
+            self.publishing,
+            Arc::clone(&self.topology),
+            PublisherOptions::default(),
+            last_words.clone(),
+        );
+        let stop_telling = CancellationToken::new();
+        let (announcer, announcing) = Announcer::start(
+            Reach {
+                ledger: ledger.clone(),
+                cache: self.cache.clone(),
+                publisher: publisher.clone(),
+                topology: Arc::clone(&self.topology),
+                metrics: Arc::clone(&self.metrics),
+            },
+            stop_telling.clone(),
+        );
+        let (bell, ringing) = Bell::start(
+            publisher.clone(),
+            Arc::clone(&self.topology),
+            stop_telling.clone(),
+        );
+        let outward = Outward {
+            announcer: Some(announcer),
+            bell: Some(bell),
+        };
+        let worker = Worker::new(WorkerContext {
+            worker_id: self.worker_id,
+            host: host(),
+            ledger: ledger.clone(),
+            brain: self.brain,
+            metrics: Arc::clone(&self.metrics),
+            capacity: self.settings.worker.concurrency,
+            generate_timeout: self.settings.brain_factory.generate_timeout,
+            silence: SILENCE,
+            shutdown_grace: self.settings.shutdown_grace,
+            outward: outward.clone(),
+        });
+        let reception = Arc::new(Reception {
+            worker_id: self.worker_id,
+            ledger: ledger.clone(),
+            cache: self.cache,
+            intake: worker.intake(),
+            outward,
+            publisher,
+            topology: Arc::clone(&self.topology),
+            decoder: Decoder {
+                max_body_bytes: self.settings.http.max_body_bytes,
+                ..Decoder::default()
+            },
+            admission: Admission::new(&self.settings.auth),
+            metrics: Arc::clone(&self.metrics),
+            shutdown: stop.clone(),
+        });
+        let mut supervisor = Supervisor::new(self.consuming, self.topology, stop.clone());
+        let loops = consume::start(&reception, &mut supervisor);
+        let (consuming, supervising) = supervisor.start();
+        let probing = tokio::spawn(probe(consuming, stop.clone()));
+
+        let worked = worker.run_until_stopped(stop.clone()).await;
+        // Also when the worker failed.
+        stop.cancel();
+        loops.wait().await;
+        stop_telling.cancel();
+        let told = async { tokio::join!(announcing, ringing) };
+        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+            tracing::warn!("the broker did not take the last events; the ledger has what they say");
+        }
+        last_words.cancel();
+        joined("publishing", publishing).await;
+        joined("consuming", supervising).await;
+        joined("probing", probing).await;
+        ledger.close().await;
+        worked
+    }
+}
+
+/// Opens the ledger once it is there with its schema; `None` when the worker is stopped before.
+async fn open_ledger(settings: &Settings, stop: &CancellationToken) -> Option<Ledger> {
+    let options = LedgerOptions {
+        max_concurrent_sessions: settings.agents.max_concurrent_sessions,
+        auto_start: settings.agents.auto_start,
+        rules: SettlementRules::default(),
+    };
+    let DatabaseSettings {
+        url,
+        max_connections,
+        ..
+    } = &settings.database;
+    let opened = async {
+        loop {
+            let error = match Ledger::open_postgres(url, *max_connections, options).await {
+                // Any question that needs the schema will do.
+                Ok(ledger) => match ledger.load().await {
+                    Ok(_) => return ledger,
+                    Err(error) => {
+                        ledger.close().await;
+                        error
+                    }
+                },
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "PostgreSQL (DATABASE_URL or POSTGRES_*) does not answer, or orchestrator-migrate has not run; waiting");
+            tokio::time::sleep(LEDGER_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        ledger = opened => Some(ledger),
+        () = stop.cancelled() => None,
+    }
+}
+
+/// Proves now and then that the broker answers; the supervisor notices by itself when the connection is gone.
+async fn probe(consuming: Consuming, stop: CancellationToken) {
+    let mut well = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+        }
+        match consuming.probe().await {
+            Ok(_) if well => {}
+            Ok(took) => tracing::info!(?took, "the broker answers again"),
+            Err(error) if well => tracing::warn!(%error, "the broker does not answer"),
+            Err(_) => {}
+        }
+        well = consuming.is_connected();
+    }
+}
+
+async fn joined(part: &str, handle: JoinHandle<()>) {
+    if let Err(error) = handle.await {
+        tracing::error!(part, %error, "a part ended unexpectedly");
+    }
+}
+
+/// The name of this machine or container, for people.
+fn host() -> String {
+    let named = std::env::var("HOSTNAME").ok();
+    let named = named.or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    named
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
+}

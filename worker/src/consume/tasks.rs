@@ -1,0 +1,199 @@
+//! The task queue: tasks go to the dispatcher in batches and are acknowledged in batches, after its commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::domain::{Priority, TaskId, Timestamp};
+use orchestrator_common::ledger::{Cancelled, Ingested, Reprioritised};
+use orchestrator_common::messaging::{
+    Command, Consumer, Message, Reason, Received, Refusal, ack_all,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::reception::{Reception, unacceptable};
+use crate::intake::{Refused, Verdict};
+
+/// The most messages that are read, and the most that are settled, at a time.
+const BATCH: usize = 512;
+/// Commands on single tasks that are carried out at the same time.
+const MAX_COMMANDS: usize = 8;
+/// How often, and how long apart, a task is looked for that is not known: it may still be on its way into the ledger.
+const LOOKS: (u32, Duration) = (8, Duration::from_millis(250));
+
+/// Consumes until the shutdown; then waits until what is in hand is settled or let go.
+pub(super) async fn run(reception: Arc<Reception>, mut consumer: Consumer) {
+    let (settle, judged) = mpsc::unbounded_channel();
+    let aside = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_COMMANDS));
+    let settling = tokio::spawn(settle_all(Arc::clone(&reception), judged, aside.clone()));
+    loop {
+        let batch = consumer.recv_batch(BATCH).await;
+        if batch.is_empty() {
+            break;
+        }
+        for message in batch {
+            match reception.read(&message) {
+                Ok(received) => {
+                    if let Command::Execute(task) = received.command {
+                        reception.intake.bring(*task, message, settle.clone()).await;
+                    } else {
+                        let (reception, places) = (Arc::clone(&reception), Arc::clone(&places));
+                        aside.spawn(async move {
+                            if let Ok(_place) = places.acquire().await {
+                                carry_out(&reception, message, received).await;
+                            }
+                        });
+                    }
+                }
+                Err(refusal) => put_aside(&aside, &reception, message, refusal),
+            }
+        }
+    }
+    drop(settle);
+    if let Err(error) = settling.await {
+        tracing::error!(%error, "settling messages failed");
+    }
+    aside.close();
+    aside.wait().await;
+}
+
+/// Acknowledges what the ledger has, in as large batches as come; refusals take their time beside that.
+async fn settle_all(
+    reception: Arc<Reception>,
+    mut judged: mpsc::UnboundedReceiver<(Message, Verdict)>,
+    aside: TaskTracker,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while judged.recv_many(&mut batch, BATCH).await > 0 {
+        let mut accepted = Vec::with_capacity(batch.len());
+        for (message, verdict) in batch.drain(..) {
+            match refusal_of(verdict) {
+                Judged::Accepted => accepted.push(message),
+                Judged::Refused(refusal) => put_aside(&aside, &reception, message, refusal),
+                Judged::LetGo => {}
+            }
+        }
+        ack_all(accepted).await;
+    }
+}
+
+enum Judged {
+    Accepted,
+    Refused(Refusal),
+    /// The worker stops: the broker gives the message to another one.
+    LetGo,
+}
+
+fn refusal_of(verdict: Verdict) -> Judged {
+    let ingestion = match verdict {
+        Ok(ingestion) => ingestion,
+        Err(Refused::Unacceptable(why)) => return Judged::Refused(unacceptable(&why)),
+        Err(Refused::Unavailable) => return Judged::LetGo,
+    };
+    let refused = |reason, detail: String| Judged::Refused(Refusal::new(reason, detail));
+    match ingestion.outcome {
+        Ingested::New { .. } | Ingested::Repeated { .. } => Judged::Accepted,
+        Ingested::Conflict => refused(
+            Reason::Conflict,
+            format!(
+                "task {} exists and was asked for differently",
+                ingestion.task_id
+            ),
+        ),
+        Ingested::UnknownAgent => refused(
+            Reason::UnknownAgent,
+            format!("the agent of task {} is not registered", ingestion.task_id),
+        ),
+    }
+}
+
+fn put_aside(aside: &TaskTracker, reception: &Arc<Reception>, message: Message, refusal: Refusal) {
+    let reception = Arc::clone(reception);
+    aside.spawn(async move { reception.refuse(message, &refusal).await });
+}
+
+/// Carries out a command on a single task.
+async fn carry_out(reception: &Reception, message: Message, received: Received) {
+    let done = match received.command {
+        Command::CancelTask { task_id, .. } => cancel(reception, &message, task_id).await,
+        Command::Reprioritise { task_id, priority } => {
+            reprioritise(reception, &message, task_id, priority).await
+        }
+        Command::Execute(_)
+        | Command::Register(_)
+        | Command::Unregister { .. }
+        | Command::Start { .. }
+        | Command::Stop { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Scale { .. } => Some(Err(Refusal::new(
+            Reason::UnknownKind,
+            "commands on agents do not belong into the task queue",
+        ))),
+    };
+    match done {
+        Some(Ok(())) => {
+            ack_all(vec![message]).await;
+        }
+        Some(Err(refusal)) => reception.refuse(message, &refusal).await,
+        None => {}
+    }
+}
+
+async fn cancel(
+    reception: &Reception,
+    message: &Message,
+    task_id: TaskId,
+) -> Option<Result<(), Refusal>> {
+    for look in 1..=LOOKS.0 {
+        let cancelled = reception
+            .insist(message, || {
+                reception.ledger.cancel(task_id, Timestamp::now())
+            })
+            .await?;
+        match cancelled {
+            Ok(Cancelled::Now) => {
+                reception.outward.ended_elsewhere(vec![task_id]);
+                return Some(Ok(()));
+            }
+            Ok(Cancelled::Requested(worker_id)) => {
+                reception.drop_running(task_id, worker_id).await;
+                return Some(Ok(()));
+            }
+            Ok(Cancelled::AlreadyEnded(_)) => return Some(Ok(())),
+            Ok(Cancelled::Unknown) => wait_for_next(look).await,
+            Err(refusal) => return Some(Err(refusal)),
+        }
+    }
+    Some(Err(unknown(task_id)))
+}
+
+async fn reprioritise(
+    reception: &Reception,
+    message: &Message,
+    task_id: TaskId,
+    priority: Priority,
+) -> Option<Result<(), Refusal>> {
+    for look in 1..=LOOKS.0 {
+        let changed = reception
+            .insist(message, || reception.ledger.reprioritise(task_id, priority))
+            .await?;
+        match changed {
+            Ok(Reprioritised::Now | Reprioritised::NotWaiting(_)) => return Some(Ok(())),
+            Ok(Reprioritised::Unknown) => wait_for_next(look).await,
+            Err(refusal) => return Some(Err(refusal)),
+        }
+    }
+    Some(Err(unknown(task_id)))
+}
+
+async fn wait_for_next(look: u32) {
+    if look < LOOKS.0 {
+        tokio::time::sleep(LOOKS.1).await;
+    }
+}
+
+fn unknown(task_id: TaskId) -> Refusal {
+    Refusal::new(Reason::UnknownTask, format!("there is no task {task_id}"))
+}

@@ -1,0 +1,104 @@
+//! Running one task: the call of its agent, with everything that can go wrong turned into an outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use orchestrator_common::brain_factory::{EXECUTE_GRACE, ExecuteCall, outcome_of};
+use orchestrator_common::domain::{Completion, ErrorCode, Outcome, TaskError, Timestamp, Usage};
+use orchestrator_common::ledger::Started;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::{Ended, Intake};
+use crate::worker::WorkerContext;
+
+/// How much longer than the client's own time-out a call may take before it is given up as hung.
+const HANG_MARGIN: Duration = Duration::from_secs(10);
+
+/// Runs a task until it ends, is dropped with the outcome that `stop` gives, or is handed back because with `life` the
+/// worker's right to run it ends.
+pub(crate) async fn execute(
+    context: &WorkerContext,
+    intake: &Intake,
+    task: Started,
+    stop: oneshot::Receiver<Outcome>,
+    life: CancellationToken,
+) -> Ended {
+    let allowed =
+        Duration::from_secs(u64::from(task.task.timeout_seconds)) + EXECUTE_GRACE + HANG_MARGIN;
+    let call = AssertUnwindSafe(call_agent(context, intake, &task)).catch_unwind();
+    let (outcome, usage) = tokio::select! {
+        biased;
+        ended = tokio::time::timeout(allowed, call) => match ended {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_panic)) => (internal_error("running the task failed inside the orchestrator"), Usage::default()),
+            Err(_elapsed) => (timed_out(allowed), Usage::default()),
+        },
+        Ok(outcome) = stop => (outcome, Usage::default()),
+        () = life.cancelled() => (Outcome::HandedBack, Usage::default()),
+    };
+    Ended {
+        completion: Completion {
+            claim: task.claim,
+            outcome,
+            usage,
+        },
+        task: task.task,
+        used: task.used,
+    }
+}
+
+async fn call_agent(context: &WorkerContext, intake: &Intake, task: &Started) -> (Outcome, Usage) {
+    context.metrics.session_started();
+    if task.claim.number == 1 {
+        context
+            .metrics
+            .queue_waited(task.claim.started_at.since(task.task.submitted_at));
+    }
+    let started = Instant::now();
+    let result = context
+        .brain
+        .execute(
+            &task.endpoint,
+            &ExecuteCall::of(&task.task, task.claim.attempt),
+        )
+        .await;
+    context.metrics.brain_called(started.elapsed());
+    if let Err(error) = &result {
+        tracing::debug!(task_id = %task.claim.task_id, agent_id = %task.claim.agent_id, %error, "an attempt failed");
+        if error.needs_new_brain() {
+            forget_instance(context, intake, task).await;
+        }
+    }
+    outcome_of(result)
+}
+
+/// The brain no longer knows this instance: nothing more goes there until the lifecycle has made it again.
+async fn forget_instance(context: &WorkerContext, intake: &Intake, task: &Started) {
+    let claim = &task.claim;
+    match context
+        .ledger
+        .lose_instance(&claim.agent_id, claim.instance_id, Timestamp::now())
+        .await
+    {
+        Ok(()) => intake.reconcile(claim.agent_id.clone()),
+        // The next task on it finds out again.
+        Err(error) => {
+            tracing::warn!(agent_id = %claim.agent_id, %error, "a lost instance could not be noted")
+        }
+    }
+}
+
+fn internal_error(message: &str) -> Outcome {
+    Outcome::Failed {
+        error: TaskError::new(ErrorCode::InternalError, message),
+    }
+}
+
+fn timed_out(after: Duration) -> Outcome {
+    let message = format!("no answer within {} seconds", after.as_secs());
+    Outcome::TimedOut {
+        error: TaskError::new(ErrorCode::TimedOut, message),
+    }
+}

@@ -1,0 +1,25 @@
+//! The worker: takes tasks in, runs them on their agents, records what came of them, and keeps agents alive.
+//!
+//! One loop (`dispatcher`) speaks to the ledger for all tasks of the process; `executor` runs one task, `lifecycle`
+//! brings agents to what is wanted of them, `sweep` finds what nobody announced, `presence` sees to it that a lost
+//! worker's tasks run elsewhere, and only there. At full strength, `consume` brings what the broker has, and
+//! `announce` tells Redis and the broker what was recorded.
+
+mod announce;
+mod application;
+mod consume;
+mod dispatcher;
+mod executor;
+mod intake;
+mod lifecycle;
+mod outward;
+mod presence;
+mod schedule;
+mod sweep;
+mod watch;
+mod worker;
+
+pub use application::{Application, BuildError};
+pub use intake::Intake;
+pub use outward::Outward;
+pub use worker::{Worker, WorkerContext};

@@ -1,0 +1,100 @@
+//! Whom a worker tells what it does. In the embedded default nobody: readers look at the ledger, and it costs nothing.
+
+use orchestrator_common::domain::{
+    AgentId, AgentStatus, Claim, NewTask, Settlement, TaskId, TaskRecord, TaskStatus, Timestamp,
+    Usage,
+};
+use orchestrator_common::ledger::{Recorded, Started};
+
+use crate::announce::{Announcer, Bell};
+use crate::intake::Ended;
+
+/// The ways out of a worker; all of them return at once, whatever the state of Redis and the broker.
+#[derive(Clone, Debug, Default)]
+pub struct Outward {
+    pub(crate) announcer: Option<Announcer>,
+    pub(crate) bell: Option<Bell>,
+}
+
+impl Outward {
+    /// A task was started.
+    pub(crate) fn started(&self, started: &Started) {
+        let Some(announcer) = &self.announcer else {
+            return;
+        };
+        let mut record = record_of(started.task.clone(), &started.claim, started.used);
+        record.status = TaskStatus::Running;
+        announcer.tell(record, started.claim.started_at);
+    }
+
+    /// A claim ended and the ledger recorded it at `now`; one that it did not record is nobody's business.
+    pub(crate) fn ended(&self, ended: Ended, recorded: &Recorded, now: Timestamp) {
+        if let (Some(announcer), Some(settlement)) = (&self.announcer, &recorded.settlement) {
+            announcer.tell(ended_record(ended, settlement, now), now);
+        }
+    }
+
+    /// Tasks ended without running here; what became of them is read from the ledger.
+    pub(crate) fn ended_elsewhere(&self, task_ids: Vec<TaskId>) {
+        if let Some(announcer) = &self.announcer {
+            announcer.look_up(task_ids);
+        }
+    }
+
+    /// An agent is now observed to be `status`.
+    pub(crate) fn agent(&self, agent_id: &AgentId, status: AgentStatus, reason: Option<&str>) {
+        if let Some(announcer) = &self.announcer {
+            announcer.agent(agent_id.clone(), status, reason.map(str::to_owned));
+        }
+    }
+
+    /// Agents have runnable tasks that this worker has no room for.
+    pub(crate) fn ring(&self, agents: &[AgentId]) {
+        if let Some(bell) = &self.bell {
+            agents.iter().for_each(|agent_id| bell.ring(agent_id));
+        }
+    }
+}
+
+fn record_of(task: NewTask, claim: &Claim, usage: Usage) -> TaskRecord {
+    let mut record = task.into_record(TaskStatus::Queued);
+    record.attempt = claim.attempt;
+    record.started_at = Some(claim.started_at);
+    record.worker_id = Some(claim.worker_id);
+    record.instance_id = Some(claim.instance_id);
+    record.usage = usage;
+    record
+}
+
+/// The same as the ledger wrote.
+fn ended_record(ended: Ended, settlement: &Settlement, now: Timestamp) -> TaskRecord {
+    let Ended {
+        completion,
+        task,
+        used,
+    } = ended;
+    let usage = Usage {
+        tokens_used: added(used.tokens_used, completion.usage.tokens_used, |a, b| {
+            a.saturating_add(b)
+        }),
+        cost_estimate: added(
+            used.cost_estimate,
+            completion.usage.cost_estimate,
+            |a, b| a + b,
+        ),
+    };
+    let mut record = record_of(task, &completion.claim, usage);
+    record.status = settlement.status;
+    record.attempt -= u32::from(!settlement.counts).min(record.attempt);
+    record.completed_at = settlement.status.is_terminal().then_some(now);
+    record.result.clone_from(&settlement.result);
+    record.error.clone_from(&settlement.error);
+    record
+}
+
+fn added<T>(before: Option<T>, now: Option<T>, add: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (before, now) {
+        (Some(before), Some(now)) => Some(add(before, now)),
+        (some, None) | (None, some) => some,
+    }
+}

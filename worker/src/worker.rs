@@ -1,0 +1,166 @@
+//! One worker: its parts, how they start, and how they stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::brain_factory::BrainFactoryClient;
+use orchestrator_common::domain::WorkerId;
+use orchestrator_common::ledger::{Ledger, LedgerError};
+use orchestrator_common::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::dispatcher::Dispatcher;
+use crate::intake::{Intake, Outlets};
+use crate::outward::Outward;
+use crate::presence::Standing;
+use crate::schedule::Schedule;
+use crate::{lifecycle, presence, sweep};
+
+/// How long handing back may take when a worker stops.
+const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a worker works with.
+#[derive(Debug)]
+pub struct WorkerContext {
+    /// Its own identifier, new for every process.
+    pub worker_id: WorkerId,
+    /// Where it runs, for people.
+    pub host: String,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Who runs tasks.
+    pub brain: BrainFactoryClient,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Tasks in flight at the same time.
+    pub capacity: u32,
+    /// How long making an agent may take.
+    pub generate_timeout: Duration,
+    /// How long another worker may be silent before its tasks are put back.
+    pub silence: Duration,
+    /// How long a stopping worker waits for what it runs before it hands it back.
+    pub shutdown_grace: Duration,
+    /// Whom it tells what it does; nobody in the embedded default.
+    pub outward: Outward,
+}
+
+/// A worker that is ready to run.
+#[derive(Debug)]
+pub struct Worker {
+    context: Arc<WorkerContext>,
+    intake: Intake,
+    outlets: Outlets,
+}
+
+impl Worker {
+    /// Makes a worker; nothing runs yet.
+    #[must_use]
+    pub fn new(context: WorkerContext) -> Self {
+        let (intake, outlets) = Intake::new();
+        Self {
+            context: Arc::new(context),
+            intake,
+            outlets,
+        }
+    }
+
+    /// The way into this worker.
+    #[must_use]
+    pub fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// Puts back what every other worker in the ledger was running: for a process that knows it is the only one.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn recover_all(&self) -> Result<(), LedgerError> {
+        sweep::recover_all(&self.context, &self.intake).await
+    }
+
+    /// Works until `shutdown`, then starts nothing more and waits for what runs; what has not ended within the grace
+    /// period is handed back to the ledger, to be run elsewhere or after the next start.
+    ///
+    /// # Errors
+    /// When the ledger does not answer at the start.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), LedgerError> {
+        let Self {
+            context,
+            intake,
+            outlets,
+        } = self;
+        // Before the first claim, so that a crash right after it is noticed.
+        let present = presence::sign_on(&context).await?;
+        let standing = Standing::new(&context);
+        context
+            .metrics
+            .set_worker_capacity(u64::from(context.capacity));
+        let schedule = Schedule::new();
+        let background = TaskTracker::new();
+        let helpers_stop = CancellationToken::new();
+        background.spawn(schedule.clone().run(
+            Arc::clone(&context),
+            intake.clone(),
+            helpers_stop.clone(),
+        ));
+        let beating = background.spawn(presence::beat(
+            present,
+            standing.clone(),
+            helpers_stop.clone(),
+        ));
+        background.spawn(standing.clone().keep(helpers_stop.clone()));
+        background.spawn(presence::watch(
+            Arc::clone(&context),
+            intake.clone(),
+            helpers_stop.clone(),
+        ));
+        background.spawn(sweep::run(
+            Arc::clone(&context),
+            intake.clone(),
+            schedule.clone(),
+            helpers_stop.clone(),
+        ));
+        background.spawn(lifecycle::run(
+            Arc::clone(&context),
+            intake.clone(),
+            outlets.lifecycle,
+            shutdown.clone(),
+        ));
+        background.close();
+
+        let hand_back = CancellationToken::new();
+        let dispatcher = Dispatcher::new(
+            Arc::clone(&context),
+            standing,
+            intake,
+            schedule,
+            outlets.arrivals,
+            outlets.notices,
+            outlets.room,
+        );
+        let grace = expire_grace(shutdown.clone(), hand_back.clone(), context.shutdown_grace);
+        tokio::select! {
+            () = dispatcher.run(shutdown.clone(), hand_back) => {}
+            () = grace => tracing::error!("the ledger does not take back what still ran; recovery will"),
+        }
+        helpers_stop.cancel();
+        background.wait().await;
+        // Dropped by a panic, it gave up its lock, and the others see that.
+        if let Ok(present) = beating.await
+            && let Err(error) = present.leave().await
+        {
+            tracing::warn!(%error, "the worker could not sign off; the others will notice");
+        }
+        Ok(())
+    }
+}
+
+/// After `shutdown`, waits for the grace period, asks for what still runs to be handed back, and returns when even
+/// that took too long.
+async fn expire_grace(shutdown: CancellationToken, hand_back: CancellationToken, grace: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(grace).await;
+    hand_back.cancel();
+    tokio::time::sleep(HAND_BACK_TIMEOUT).await;
+}
