@@ -54,11 +54,11 @@ impl AgentDirectory {
         if self.rest.is_on() {
             return Presence::Unanswered;
         }
-        match self
+        // Boxed, because it is large and needed once a second: every submission would carry it along.
+        let reading = self
             .registered
-            .try_get_with_by_ref(agent_id, self.read(agent_id))
-            .await
-        {
+            .try_get_with_by_ref(agent_id, self.read(agent_id));
+        match Box::pin(reading).await {
             Ok(()) => Presence::Registered,
             Err(presence) => *presence,
         }

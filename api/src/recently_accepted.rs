@@ -4,16 +4,16 @@
 //! it; while Redis is away, this memory keeps the process that accepted it from answering "no such task". (Another
 //! process may then answer so until the task is ingested.)
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use moka::future::Cache;
 use orchestrator_common::domain::{NewTask, TaskDocument, TaskId, TaskStatus};
 
-/// How long a task is remembered: ingest takes moments, unless every worker or the ledger is away.
-const MEMORY: Duration = Duration::from_secs(600);
-/// How many tasks are remembered, about half a kilobyte each.
-const CAPACITY: u64 = 50_000;
+/// For how long a task is remembered at least: ingest takes moments, unless every worker or the ledger is away.
+const MEMORY: Duration = Duration::from_secs(300);
+/// How many tasks are remembered at least, about half a kilobyte each; twice as many at most.
+const CAPACITY: usize = 25_000;
 
 /// A task that the broker has.
 #[derive(Debug)]
@@ -25,31 +25,82 @@ pub(crate) struct Remembered {
 }
 
 /// Remembers tasks; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct RecentlyAccepted(Cache<TaskId, Arc<Remembered>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecentlyAccepted(Arc<Mutex<Generations>>);
 
-impl RecentlyAccepted {
-    pub(crate) fn new() -> Self {
-        let tasks = Cache::builder()
-            .max_capacity(CAPACITY)
-            .time_to_live(MEMORY)
-            .build();
-        Self(tasks)
+/// What is remembered is forgotten a generation at a time: that costs an insertion next to nothing.
+#[derive(Debug)]
+struct Generations {
+    young: HashMap<TaskId, Arc<Remembered>>,
+    old: HashMap<TaskId, Arc<Remembered>>,
+    young_since: Instant,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            young_since: Instant::now(),
+        }
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, task_id: TaskId, remembered: Arc<Remembered>) {
+        if self.young.len() >= CAPACITY || self.young_since.elapsed() >= MEMORY {
+            self.old = std::mem::take(&mut self.young);
+            self.young_since = Instant::now();
+        }
+        self.young.insert(task_id, remembered);
     }
 
+    fn get(&self, task_id: TaskId) -> Option<Arc<Remembered>> {
+        let found = self.young.get(&task_id);
+        found.or_else(|| self.old.get(&task_id)).cloned()
+    }
+}
+
+impl RecentlyAccepted {
     /// Remembers a task, and returns what readers get.
-    pub(crate) async fn insert(&self, task: NewTask, status: TaskStatus) -> Arc<Remembered> {
+    pub(crate) fn insert(&self, task: NewTask, status: TaskStatus) -> Arc<Remembered> {
         let fingerprint = task.fingerprint;
         let remembered = Arc::new(Remembered {
             document: task.into_record(status).into(),
             fingerprint,
         });
         let task_id = remembered.document.task_id;
-        self.0.insert(task_id, remembered.clone()).await;
+        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.insert(task_id, Arc::clone(&remembered));
         remembered
     }
 
-    pub(crate) async fn get(&self, task_id: TaskId) -> Option<Arc<Remembered>> {
-        self.0.get(&task_id).await
+    pub(crate) fn get(&self, task_id: TaskId) -> Option<Arc<Remembered>> {
+        let generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.get(task_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestrator_common::domain::{Submission, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_tasks_are_remembered_and_the_number_of_all_is_bounded() {
+        let recent = RecentlyAccepted::default();
+        let body = json!({"agent_id": "a", "task_type": "t", "task_data": {}});
+        let submission = Submission::parse(body).unwrap();
+        let ids: Vec<TaskId> = (0..3 * CAPACITY).map(|_| TaskId::generate()).collect();
+        for id in &ids {
+            let task = submission.clone().into_task(*id, Timestamp::now());
+            recent.insert(task, TaskStatus::Queued);
+        }
+        let known = |id: &&TaskId| recent.get(**id).is_some();
+        assert!(ids.iter().rev().take(CAPACITY).all(|id| known(&id)));
+        assert!(ids.iter().filter(known).count() <= 2 * CAPACITY);
+        assert!(!known(&&ids[0]));
     }
 }

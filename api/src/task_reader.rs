@@ -55,7 +55,7 @@ impl TaskReader {
         let known = match cached {
             Some(document) => Some(document),
             None => {
-                let recent = beside.recent.get(task_id).await;
+                let recent = beside.recent.get(task_id);
                 recent.map(|recent| recent.document.clone())
             }
         };

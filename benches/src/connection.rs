@@ -63,6 +63,20 @@ impl Connection {
         path: &str,
         body: Option<String>,
     ) -> Result<(StatusCode, Bytes)> {
+        self.call_with(method, path, body, &[]).await
+    }
+
+    /// The same as [`Self::call`], with headers of the caller's own.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -72,6 +86,9 @@ impl Connection {
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Full::from(body.unwrap_or_default()))?;
         let exchange = async {

@@ -35,6 +35,25 @@ pub async fn measure(
     Latency::of(samples).context("nothing was measured")
 }
 
+/// Submits `count` tasks one after the other over a single connection, and returns how long each took to be accepted.
+///
+/// # Errors
+/// When a task is refused.
+pub async fn submissions(target: &Target, agent_id: &str, count: usize) -> Result<Latency> {
+    let mut connection = Connection::open(target).await?;
+    let body = orchestrator::task_body(agent_id, "one at a time");
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        let task_id = orchestrator::submit(&mut connection, body.clone()).await?;
+        samples.push(started.elapsed());
+        // The next one is to find nothing else under way.
+        let deadline = started + Duration::from_secs(60);
+        orchestrator::outcome(&mut connection, &task_id, deadline).await?;
+    }
+    Latency::of(samples).context("nothing was measured")
+}
+
 /// Submits one task and returns how long it took until its outcome was seen.
 ///
 /// # Errors

@@ -17,6 +17,9 @@ use crate::connection::Connection;
 pub struct TaskState {
     /// `queued`, `running`, …, or an outcome.
     pub status: String,
+    /// Attempts up to now.
+    #[serde(default)]
+    pub attempt: u32,
     /// When the outcome was recorded, RFC 3339.
     pub completed_at: Option<String>,
 }
@@ -38,6 +41,8 @@ impl TaskState {
     }
 }
 
+/// How long to wait before a task is asked for again that had no outcome yet.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long an agent may take to become active; making one can take minutes.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(180);
 
@@ -161,4 +166,25 @@ pub async fn task(
     };
     let answer = connection.call_ok(Method::GET, &path, None).await?;
     serde_json::from_slice(&answer).with_context(|| format!("{path} answered without a status"))
+}
+
+/// Asks for a task until it has an outcome; waits a little in between.
+///
+/// # Errors
+/// When an answer is not 200 with a status, or there is no outcome at `deadline`.
+pub async fn outcome(
+    connection: &mut Connection,
+    task_id: &str,
+    deadline: Instant,
+) -> Result<TaskState> {
+    loop {
+        let state = task(connection, task_id, None).await?;
+        if state.is_outcome() {
+            return Ok(state);
+        }
+        if Instant::now() > deadline {
+            bail!("task {task_id} is still {} at the deadline", state.status);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -22,6 +22,33 @@ pub fn cpu_time(pids: &[u32]) -> Result<Duration> {
     Ok(total)
 }
 
+/// Processor time of processes that come and go, such as a server's workers; one that is gone counts nothing.
+#[must_use]
+pub fn cpu_time_of_group(pids: &[u32]) -> Duration {
+    pids.iter().filter_map(|pid| cpu_time(&[*pid]).ok()).sum()
+}
+
+/// The processes of this machine that run the program `name`.
+///
+/// # Errors
+/// When the system does not list its processes.
+pub fn running(name: &str) -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let pid = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        // A process may end between the listing and the look at it.
+        if let (Some(pid), Ok(comm)) = (pid, fs::read_to_string(path.join("comm")))
+            && comm.trim_end() == name
+        {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
 /// The most memory that processes ever held, added up, in MiB.
 ///
 /// # Errors

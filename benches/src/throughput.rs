@@ -28,6 +28,8 @@ pub struct Plan {
     pub deadline: Duration,
     /// Processes of the orchestrator whose processor time and memory are of interest.
     pub pids: Vec<u32>,
+    /// Processes of the servers beside it whose processor time is of interest.
+    pub server_pids: Vec<u32>,
 }
 
 /// What came of it.
@@ -45,8 +47,12 @@ pub struct Throughput {
     pub recorded_per_second: Option<f64>,
     /// Tasks a second, from the first request until clients have asked for every outcome and seen it.
     pub seen_per_second: f64,
-    /// Processor time of the observed processes for each task, in microseconds.
+    /// Processor time of the orchestrator for each task, from its submission to its outcome, in microseconds.
     pub cpu_us_per_task: Option<f64>,
+    /// The same, of the servers beside it.
+    pub servers_cpu_us_per_task: Option<f64>,
+    /// The same of the orchestrator, with every outcome read over HTTP.
+    pub read_cpu_us_per_task: Option<f64>,
     /// The most memory that the observed processes ever held, in MiB.
     pub peak_memory_mib: Option<f64>,
     /// Processor time of this load generator for each task, in microseconds.
@@ -58,6 +64,12 @@ impl Throughput {
     #[must_use]
     pub fn all_completed(&self) -> bool {
         self.outcomes.get("completed") == Some(&self.tasks)
+    }
+
+    /// Seconds from the first request to the latest outcome, by the orchestrator's own clock.
+    #[must_use]
+    pub fn recorded_seconds(&self) -> Option<f64> {
+        Some(self.tasks as f64 / self.recorded_per_second?)
     }
 
     /// The figures, for a report.
@@ -72,6 +84,8 @@ impl Throughput {
         ];
         let costs = [
             ("cpu_us_per_task", self.cpu_us_per_task),
+            ("servers_cpu_us_per_task", self.servers_cpu_us_per_task),
+            ("read_cpu_us_per_task", self.read_cpu_us_per_task),
             ("peak_memory_mib", self.peak_memory_mib),
             ("generator_cpu_us_per_task", Some(self.own_cpu_us_per_task)),
         ];
@@ -100,6 +114,7 @@ pub async fn measure(target: &Target, plan: &Plan) -> Result<Throughput> {
         .collect();
     let own = [std::process::id()];
     let cpu_before = process::cpu_time(&plan.pids)?;
+    let servers_before = process::cpu_time_of_group(&plan.server_pids);
     let own_before = process::cpu_time(&own)?;
     let wall_clock = OffsetDateTime::now_utc();
     let started = Instant::now();
@@ -119,21 +134,29 @@ pub async fn measure(target: &Target, plan: &Plan) -> Result<Throughput> {
     let submit_time = started.elapsed();
 
     let mut latencies = Vec::with_capacity(plan.tasks);
-    let mut watching = Vec::with_capacity(plan.clients);
+    let mut readers = Vec::with_capacity(plan.clients);
     for client in submitted {
         latencies.extend(client.latencies);
-        watching.push(watch_all(client.connection, client.task_ids, deadline));
+        readers.push((client.connection, client.task_ids));
     }
-    let outcomes: Vec<TaskState> = try_join_all(watching)
-        .await?
+    // Each client's last outcome first: until then nearly all processor time goes into the tasks themselves.
+    let last = readers.iter_mut().filter_map(|(connection, task_ids)| {
+        let task_id = task_ids.last()?;
+        Some(orchestrator::outcome(connection, task_id, deadline))
+    });
+    try_join_all(last).await?;
+    let cpu = process::cpu_time(&plan.pids)?.saturating_sub(cpu_before);
+    let servers_cpu = process::cpu_time_of_group(&plan.server_pids).saturating_sub(servers_before);
+    let reading = readers
         .into_iter()
-        .flatten()
-        .collect();
+        .map(|(connection, task_ids)| read_all(connection, task_ids, deadline));
+    let outcomes: Vec<TaskState> = try_join_all(reading).await?.into_iter().flatten().collect();
     let seen_time = started.elapsed();
 
-    let cpu = process::cpu_time(&plan.pids)?.saturating_sub(cpu_before);
+    let read_cpu = process::cpu_time(&plan.pids)?.saturating_sub(cpu_before);
     let own_cpu = process::cpu_time(&own)?.saturating_sub(own_before);
     let observed = !plan.pids.is_empty();
+    let micros_per_task = |cpu: Duration| cpu.as_secs_f64() * 1e6 / outcomes.len() as f64;
     let recorded_time = outcomes
         .iter()
         .filter_map(TaskState::recorded_at)
@@ -147,13 +170,16 @@ pub async fn measure(target: &Target, plan: &Plan) -> Result<Throughput> {
         submit_latency: Latency::of(latencies).context("nothing was submitted")?,
         recorded_per_second: recorded_time.map(|seconds| tasks / seconds),
         seen_per_second: tasks / seen_time.as_secs_f64(),
-        cpu_us_per_task: observed.then(|| cpu.as_secs_f64() * 1e6 / tasks),
+        cpu_us_per_task: observed.then(|| micros_per_task(cpu)),
+        servers_cpu_us_per_task: (!plan.server_pids.is_empty())
+            .then(|| micros_per_task(servers_cpu)),
+        read_cpu_us_per_task: observed.then(|| micros_per_task(read_cpu)),
         peak_memory_mib: if observed {
             Some(process::peak_memory_mib(&plan.pids)?)
         } else {
             None
         },
-        own_cpu_us_per_task: own_cpu.as_secs_f64() * 1e6 / tasks,
+        own_cpu_us_per_task: micros_per_task(own_cpu),
         outcomes: count_by_status(outcomes),
     })
 }
@@ -184,25 +210,15 @@ async fn submit_all(
     })
 }
 
-/// Asks for one task after the other, in the order of submission; waits a little when one has no outcome yet.
-async fn watch_all(
+/// Asks for one task after the other, in the order of submission.
+async fn read_all(
     mut connection: Connection,
     task_ids: Vec<String>,
     deadline: Instant,
 ) -> Result<Vec<TaskState>> {
     let mut outcomes = Vec::with_capacity(task_ids.len());
     for task_id in task_ids {
-        loop {
-            let state = orchestrator::task(&mut connection, &task_id, None).await?;
-            if state.is_outcome() {
-                outcomes.push(state);
-                break;
-            }
-            if Instant::now() > deadline {
-                bail!("task {task_id} is still {} at the deadline", state.status);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        outcomes.push(orchestrator::outcome(&mut connection, &task_id, deadline).await?);
     }
     Ok(outcomes)
 }

@@ -17,6 +17,7 @@ async fn throughput_of(fake: &Fake) -> anyhow::Result<Throughput> {
         payload_bytes: 10,
         deadline: Duration::from_secs(1),
         pids: vec![std::process::id()],
+        server_pids: Vec::new(),
     };
     throughput::measure(&fake.target, &plan).await
 }

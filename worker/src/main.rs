@@ -38,7 +38,8 @@ async fn work() -> anyhow::Result<()> {
     let application = Application::build(settings)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    application.run_until_stopped(shutdown).await?;
+    // Among the runtime's own threads: on this one, every message between the two would wake a thread.
+    tokio::spawn(application.run_until_stopped(shutdown)).await??;
     Ok(())
 }
 

@@ -54,9 +54,11 @@ impl BrokerCommands {
         }
     }
 
+    /// What most tasks do not need is boxed, here as in the route: it would make the future of each of them larger.
     async fn accept(&self, task: NewTask) -> Result<Accepted, AcceptError> {
         if let Some(fingerprint) = task.fingerprint
-            && let Some(known) = self.known(task.task_id, &task.agent_id, fingerprint).await
+            && let Some(known) =
+                Box::pin(self.known(task.task_id, &task.agent_id, fingerprint)).await
         {
             return known;
         }
@@ -67,7 +69,7 @@ impl BrokerCommands {
         {
             // What was not confirmed in time may still arrive: ingest recognises its `task_id`.
             tracing::debug!(%reason, %task_id, "the broker did not confirm a task; it goes into the ledger");
-            return self.intake.accept(task).await;
+            return Box::pin(self.intake.accept(task)).await;
         }
         let is_later = task.run_at.is_some_and(|at| at > Timestamp::now());
         let status = if is_later {
@@ -113,7 +115,7 @@ impl BrokerCommands {
                 Ok(Err(_)) | Err(_) => self.ledger_rest.begin(),
             }
         }
-        let recent = self.recent.get(task_id).await?;
+        let recent = self.recent.get(task_id)?;
         let document = &recent.document;
         Some(judge(
             recent.fingerprint,
@@ -133,7 +135,7 @@ impl BrokerCommands {
 
     /// Tells readers of a task that only the broker has.
     async fn remember(&self, task: NewTask, status: TaskStatus) {
-        let remembered = self.recent.insert(task, status).await;
+        let remembered = self.recent.insert(task, status);
         if let Ok(document) = serde_json::to_string(&remembered.document) {
             let status = CachedStatus {
                 task_id: remembered.document.task_id,

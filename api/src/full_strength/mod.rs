@@ -88,7 +88,7 @@ impl FullStrength {
             },
             stop_publishing.clone(),
         );
-        let recent = RecentlyAccepted::new();
+        let recent = RecentlyAccepted::default();
         let commands = BrokerCommands::new(
             publisher.clone(),
             topology,

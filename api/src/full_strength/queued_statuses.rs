@@ -15,7 +15,7 @@ const MAX_WAITING: usize = 4_096;
 /// Statuses of one round trip.
 const MAX_BATCH: usize = 500;
 
-type Written = oneshot::Sender<()>;
+type Written = oneshot::Sender<bool>;
 
 /// Writes the statuses of accepted tasks.
 #[derive(Clone, Debug)]
@@ -31,12 +31,13 @@ impl QueuedStatuses {
         Self { waiting }
     }
 
-    /// Writes a status, if Redis takes it soon.
-    pub(super) async fn put(&self, status: CachedStatus) {
+    /// Writes a status, if Redis takes it soon; returns whether it did.
+    pub(super) async fn put(&self, status: CachedStatus) -> bool {
         let (written, told) = oneshot::channel();
-        if self.waiting.try_send((status, written)).is_ok() {
-            let _in_time = tokio::time::timeout(PATIENCE, told).await;
+        if self.waiting.try_send((status, written)).is_err() {
+            return false;
         }
+        matches!(tokio::time::timeout(PATIENCE, told).await, Ok(Ok(true)))
     }
 }
 
@@ -44,11 +45,12 @@ async fn write(cache: Cache, mut arriving: mpsc::Receiver<(CachedStatus, Written
     let mut batch = Vec::new();
     while arriving.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let (statuses, waiting): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        if let Err(error) = cache.put_many(&statuses).await {
+        let taken = cache.put_accepted(&statuses).await;
+        if let Err(error) = &taken {
             tracing::debug!(%error, "accepted tasks are not in the cache");
         }
         for written in waiting {
-            let _gone = written.send(());
+            let _gone = written.send(taken.is_ok());
         }
     }
 }

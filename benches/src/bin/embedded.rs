@@ -11,6 +11,7 @@ use orchestrator_benches::embedded::Embedded;
 use orchestrator_benches::latency::{self, Waiting};
 use orchestrator_benches::orchestrator;
 use orchestrator_benches::process;
+use orchestrator_benches::program::{built, variable};
 use orchestrator_benches::report::{Figure, Report};
 use orchestrator_benches::throughput::{self, Plan};
 
@@ -52,19 +53,12 @@ struct Arguments {
     json: bool,
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err("must be NAME=VALUE".to_owned()),
-    }
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let program = match &arguments.program {
         Some(program) => std::path::absolute(program)?,
-        None => std::env::current_exe()?.with_file_name("agent-orchestrator"),
+        None => built("agent-orchestrator")?,
     };
     let mut report = Report::default();
     for run in 1..=arguments.runs {
@@ -91,12 +85,12 @@ async fn main() -> Result<()> {
 async fn measure(arguments: &Arguments, program: &Path) -> Result<Vec<Figure>> {
     let mut embedded = Embedded::start(program, &arguments.variables)?;
     let mut connection = embedded.ready().await?;
-    let ready = embedded.started.elapsed();
+    let ready = embedded.started().elapsed();
 
     // Never started by a call of ours: the first task starts its agent.
     orchestrator::register(&mut connection, "first", arguments.sessions).await?;
     latency::one(&mut connection, "first", Waiting::Polling).await?;
-    let first_task = embedded.started.elapsed();
+    let first_task = embedded.started().elapsed();
 
     let agents: Vec<String> = (0..arguments.agents.max(1))
         .map(|number| format!("bench-{number}"))
@@ -126,6 +120,7 @@ async fn measure(arguments: &Arguments, program: &Path) -> Result<Vec<Figure>> {
         payload_bytes: arguments.payload_bytes,
         deadline: Duration::from_secs(arguments.deadline_seconds),
         pids: vec![embedded.pid()],
+        server_pids: Vec::new(),
     };
     let throughput = throughput::measure(&embedded.target, &plan)
         .await

@@ -53,6 +53,9 @@ struct Arguments {
     /// A process of the orchestrator on this machine whose processor time and peak memory to report; repeatable.
     #[arg(long = "pid")]
     pids: Vec<u32>,
+    /// A process of a server beside it whose processor time to report (throughput); repeatable.
+    #[arg(long = "server-pid")]
+    server_pids: Vec<u32>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -121,6 +124,7 @@ async fn measure(
                 payload_bytes: arguments.payload_bytes,
                 deadline: Duration::from_secs(arguments.deadline_seconds),
                 pids: arguments.pids.clone(),
+                server_pids: arguments.server_pids.clone(),
             };
             let throughput = throughput::measure(target, &plan).await?;
             let complaint = (!throughput.all_completed())

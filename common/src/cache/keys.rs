@@ -23,9 +23,9 @@ impl Keys {
         }
     }
 
-    /// A hash with the rank and the document of a task's status.
+    /// The age and the document of a task's status.
     pub(super) fn task(&self, task_id: TaskId) -> String {
-        format!("{}task:{task_id}", self.prefix)
+        format!("{}status:{task_id}", self.prefix)
     }
 
     /// What is known of an agent.

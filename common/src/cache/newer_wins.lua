@@ -1,8 +1,8 @@
--- Writes a task's status unless a newer one is there. KEYS: the task. ARGV: age, document, seconds to live.
-local known = redis.call('HGET', KEYS[1], 'age')
-if known and tonumber(known) > tonumber(ARGV[1]) then
-  return 0
+-- Writes the status of tasks unless a newer one is there. KEYS: the tasks. ARGV: for each the entry, which begins with
+-- its age in twelve digits, and its seconds to live.
+for i = 1, #KEYS do
+  local entry = ARGV[2 * i - 1]
+  if redis.call('GETRANGE', KEYS[i], 0, 11) <= string.sub(entry, 1, 12) then
+    redis.call('SET', KEYS[i], entry, 'EX', ARGV[2 * i])
+  end
 end
-redis.call('HSET', KEYS[1], 'age', ARGV[1], 'document', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1

@@ -3,11 +3,14 @@
 use std::sync::LazyLock;
 
 use redis::aio::ConnectionManager;
-use redis::{ErrorKind, Pipeline, RedisResult, Script, ServerErrorKind};
+use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind};
 
 use super::keys::{FINISHED_SECONDS, LIVE_SECONDS};
 use super::{Cache, CacheUnavailable};
 use crate::domain::{TaskId, TaskStatus};
+
+/// Digits of the age that an entry begins with, before its document.
+const AGE_DIGITS: usize = 12;
 
 /// Writers race (API, several workers, redeliveries), so the comparison has to happen inside Redis.
 static NEWER_WINS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("newer_wins.lua")));
@@ -45,6 +48,11 @@ impl CachedStatus {
         self.attempt as u64 * 8 + state
     }
 
+    /// What is stored: the age, then the document.
+    fn entry(&self) -> String {
+        format!("{:0AGE_DIGITS$}{}", self.age(), self.document)
+    }
+
     const fn seconds_to_live(&self) -> u64 {
         if self.status.is_terminal() {
             FINISHED_SECONDS
@@ -63,19 +71,43 @@ impl Cache {
         if statuses.is_empty() {
             return Ok(());
         }
+        // One script for all: Redis spends more on starting a script than on a comparison.
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(NEWER_WINS.get_hash()).arg(statuses.len());
+        for status in statuses {
+            command.arg(self.keys.task(status.task_id));
+        }
+        for status in statuses {
+            command.arg(status.entry()).arg(status.seconds_to_live());
+        }
+        self.run(|connection| run_script(&command, connection))
+            .await
+    }
+
+    /// Writes the status of tasks that have just been accepted, in one round trip; whatever is there already is newer.
+    ///
+    /// # Errors
+    /// As [`Self::put_many`].
+    pub async fn put_accepted(&self, statuses: &[CachedStatus]) -> Result<(), CacheUnavailable> {
+        if statuses.is_empty() {
+            return Ok(());
+        }
         let mut pipeline = redis::pipe();
         for status in statuses {
             pipeline
-                .cmd("EVALSHA")
-                .arg(NEWER_WINS.get_hash())
-                .arg(1)
+                .cmd("SET")
                 .arg(self.keys.task(status.task_id))
-                .arg(status.age())
-                .arg(&status.document)
+                .arg(status.entry())
+                .arg("NX")
+                .arg("EX")
                 .arg(status.seconds_to_live())
                 .ignore();
         }
-        self.run(|connection| write(&pipeline, connection)).await
+        self.run(|mut connection| {
+            let pipeline = &pipeline;
+            async move { pipeline.query_async(&mut connection).await }
+        })
+        .await
     }
 
     /// The document of a task; `None` when it is not known here, which says nothing about whether it exists.
@@ -83,9 +115,11 @@ impl Cache {
     /// # Errors
     /// When Redis does not answer.
     pub async fn get(&self, task_id: TaskId) -> Result<Option<String>, CacheUnavailable> {
-        let mut command = redis::cmd("HGET");
-        command.arg(self.keys.task(task_id)).arg("document");
-        self.command(&command).await
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.task(task_id));
+        let entry: Option<String> = self.command(&command).await?;
+        // What is no entry of ours is as good as absent.
+        Ok(entry.and_then(|entry| entry.get(AGE_DIGITS..).map(str::to_owned)))
     }
 
     /// Forgets a task, so that an older status can be written again.
@@ -99,15 +133,15 @@ impl Cache {
     }
 }
 
-async fn write(pipeline: &Pipeline, mut connection: ConnectionManager) -> RedisResult<()> {
-    match pipeline.query_async(&mut connection).await {
+async fn run_script(command: &Cmd, mut connection: ConnectionManager) -> RedisResult<()> {
+    match command.query_async(&mut connection).await {
         // A restarted Redis knows no scripts.
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
             NEWER_WINS
                 .prepare_invoke()
                 .load_async(&mut connection)
                 .await?;
-            pipeline.query_async(&mut connection).await
+            command.query_async(&mut connection).await
         }
         written => written,
     }

@@ -1,11 +1,15 @@
 //! Opening the ledger: how each database is set up for it.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use sea_orm::{ConnectOptions, Database};
 use sqlx::Connection;
+use sqlx::postgres::PgSslMode;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use url::{Host, Url};
 
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::config::Secret;
@@ -77,6 +81,7 @@ impl Ledger {
         patience: Duration,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
+        let stays_on_this_host = needs_no_encryption(url.expose());
         let mut connect = ConnectOptions::new(url.expose());
         connect
             .max_connections(max_connections)
@@ -100,7 +105,12 @@ impl Ledger {
                     })
                 })
             })
-            .map_sqlx_postgres_opts(|options| {
+            .map_sqlx_postgres_opts(move |options| {
+                let options = if stays_on_this_host {
+                    options.ssl_mode(PgSslMode::Disable)
+                } else {
+                    options
+                };
                 options.statement_cache_capacity(256).options([
                     // A plan that is kept from when a table was small reads all of it when it has grown, until the
                     // next ANALYZE; a plan made anew goes by the size of the table now.
@@ -123,6 +133,24 @@ impl Ledger {
     }
 }
 
+/// Whether the address says nothing of encryption and what is sent there never leaves this host, where encrypting would
+/// cost processor time on both sides and protect nothing.
+fn needs_no_encryption(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else {
+        return false;
+    };
+    let asks = |(name, _): (Cow<'_, str>, Cow<'_, str>)| matches!(&*name, "sslmode" | "ssl-mode");
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name
+            .parse::<IpAddr>()
+            .map_or(name == "localhost", |ip| ip.is_loopback()),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    is_loopback && !url.query_pairs().any(asks)
+}
+
 fn sqlite_options(file: &Path, read_only: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -136,4 +164,27 @@ fn sqlite_options(file: &Path, read_only: bool) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", "4000")
         .pragma("temp_store", "memory")
         .statement_cache_capacity(256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_no_encryption;
+
+    #[test]
+    fn only_what_stays_on_this_host_and_asks_for_nothing_else_goes_unencrypted() {
+        for (url, expected) in [
+            ("postgres://u@127.0.0.1:5432/d", true),
+            ("postgres://u@127.9.9.9/d", true),
+            ("postgres://u@localhost/d?application_name=a", true),
+            ("postgresql://u@[::1]/d", true),
+            ("postgres://u@127.0.0.1/d?sslmode=prefer", false),
+            ("postgres://u@127.0.0.1/d?ssl-mode=require", false),
+            ("postgres://u@localhost.example/d", false),
+            ("postgres://u@10.0.0.1/d", false),
+            ("postgres://u@[2001:db8::1]/d", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(needs_no_encryption(url), expected, "{url}");
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Lane {
 
     async fn publish(&self, batch: Vec<Request>) -> Result<(), LinkError> {
         let deadline = Instant::now() + self.stall;
-        let mut fates: Vec<Fate> = batch.iter().map(|_| Fate::Open).collect();
+        let mut fates: Vec<Known> = batch.iter().map(|_| Known::Open).collect();
         let mut returned = HashSet::new();
         {
             let mut confirms: FuturesUnordered<_> = batch
@@ -88,14 +88,14 @@ impl Lane {
                 let fate = match confirmation {
                     Ok(Confirmation::Ack(back)) => {
                         returned.extend(back.and_then(|message| id_of(&message.properties)));
-                        Fate::Confirmed
+                        Known::Confirmed
                     }
                     Ok(Confirmation::Nack(back)) => {
                         returned.extend(back.and_then(|message| id_of(&message.properties)));
-                        Fate::Refused
+                        Known::Refused
                     }
-                    Ok(Confirmation::NotRequested) => Fate::Broken(None),
-                    Err(error) => Fate::Broken(Some(error)),
+                    Ok(Confirmation::NotRequested) => Known::Broken(None),
+                    Err(error) => Known::Broken(Some(error)),
                 };
                 if let Some(open) = fates.get_mut(index) {
                     *open = fate;
@@ -105,16 +105,16 @@ impl Lane {
         let mut ended = Ok(());
         for (request, fate) in batch.into_iter().zip(fates) {
             let fate = match fate {
-                Fate::Confirmed => match id_of(&request.outgoing.properties) {
+                Known::Confirmed => match id_of(&request.outgoing.properties) {
                     Some(id) if returned.contains(&id) => Err(PublishError::Unroutable),
                     Some(_) | None => Ok(()),
                 },
-                Fate::Refused => Err(PublishError::Refused),
-                Fate::Broken(error) => {
+                Known::Refused => Err(PublishError::Refused),
+                Known::Broken(error) => {
                     ended = Err(error.map_or(LinkError::Silent(self.stall), LinkError::Broken));
                     Err(PublishError::NotConfirmed)
                 }
-                Fate::Open => {
+                Known::Open => {
                     ended = Err(LinkError::Silent(self.stall));
                     Err(PublishError::TimedOut)
                 }
@@ -141,7 +141,7 @@ impl Lane {
 }
 
 /// What is known of one message of a batch.
-enum Fate {
+enum Known {
     Open,
     Confirmed,
     Refused,

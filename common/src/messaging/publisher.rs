@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::lane::Lane;
@@ -69,8 +70,11 @@ impl Default for PublisherOptions {
 /// A message and who waits for its fate.
 pub(super) struct Request {
     pub(super) outgoing: Outgoing,
-    pub(super) fate: oneshot::Sender<Result<(), PublishError>>,
+    pub(super) fate: oneshot::Sender<Fate>,
 }
+
+/// What became of a message.
+pub(super) type Fate = Result<(), PublishError>;
 
 /// What waits for a lane; shared by all lanes, so that whichever is free takes it.
 pub(super) type Waiting = Arc<Mutex<mpsc::Receiver<Request>>>;
@@ -120,24 +124,46 @@ impl Publisher {
     /// again (or elsewhere) needs the receiver to recognise its `message_id` or `task_id`.
     pub async fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.timeout;
-        let (fate, answer) = oneshot::channel();
-        let request = Request { outgoing, fate };
-        match tokio::time::timeout_at(deadline, self.requests.send(request)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(PublishError::Unavailable),
-            Err(_) => return Err(PublishError::Full),
-        }
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(fate)) => fate,
-            Ok(Err(_)) => Err(PublishError::NotConfirmed),
-            Err(_) => Err(PublishError::TimedOut),
-        }
+        let answer = self.hand_in(outgoing, deadline).await?;
+        fate_of(answer, deadline).await
     }
 
     /// Publishes many at once, each with its own fate, in the same order.
     pub async fn publish_all(&self, messages: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
-        let all = messages.into_iter().map(|message| self.publish(message));
-        futures::future::join_all(all).await
+        let deadline = Instant::now() + self.timeout;
+        let mut answers = Vec::with_capacity(messages.len());
+        for message in messages {
+            answers.push(self.hand_in(message, deadline).await);
+        }
+        let mut fates = Vec::with_capacity(answers.len());
+        for answer in answers {
+            fates.push(match answer {
+                Ok(answer) => fate_of(answer, deadline).await,
+                Err(error) => Err(error),
+            });
+        }
+        fates
+    }
+
+    /// Puts a message among those that wait for a lane; returns where its fate will be told.
+    async fn hand_in(
+        &self,
+        outgoing: Outgoing,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Fate>, PublishError> {
+        let (fate, answer) = oneshot::channel();
+        let request = Request { outgoing, fate };
+        match self.requests.try_send(request) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Closed(_)) => Err(PublishError::Unavailable),
+            Err(TrySendError::Full(request)) => {
+                match timeout_at(deadline, self.requests.send(request)).await {
+                    Ok(Ok(())) => Ok(answer),
+                    Ok(Err(_)) => Err(PublishError::Unavailable),
+                    Err(_) => Err(PublishError::Full),
+                }
+            }
+        }
     }
 
     /// Whether there is a connection that takes messages, as far as is known without asking.
@@ -158,6 +184,14 @@ impl Publisher {
             Some(link) => link.probe(self.topology.queue(Source::Tasks)).await,
             None => Err(LinkError::Unreachable("not connected".to_owned())),
         }
+    }
+}
+
+async fn fate_of(answer: oneshot::Receiver<Fate>, deadline: Instant) -> Fate {
+    match timeout_at(deadline, answer).await {
+        Ok(Ok(fate)) => fate,
+        Ok(Err(_)) => Err(PublishError::NotConfirmed),
+        Err(_) => Err(PublishError::TimedOut),
     }
 }
 
