@@ -83,7 +83,7 @@ impl RecentlyAccepted {
 
 #[cfg(test)]
 mod tests {
-    use orchestrator_common::domain::{Submission, Timestamp};
+    use orchestrator_common::domain::{Submission, SubmissionDefaults, Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -92,7 +92,7 @@ mod tests {
     fn the_latest_tasks_are_remembered_and_the_number_of_all_is_bounded() {
         let recent = RecentlyAccepted::default();
         let body = json!({"agent_id": "a", "task_type": "t", "task_data": {}});
-        let submission = Submission::parse(body).unwrap();
+        let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
         let ids: Vec<TaskId> = (0..3 * CAPACITY).map(|_| TaskId::generate()).collect();
         for id in &ids {
             let task = submission.clone().into_task(*id, Timestamp::now());

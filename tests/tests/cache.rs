@@ -90,6 +90,31 @@ async fn a_status_is_read_back_until_it_is_forgotten() {
 }
 
 #[tokio::test]
+async fn what_was_just_accepted_is_older_than_whatever_is_there() {
+    let (cache, new, known) = (cache(), TaskId::generate(), TaskId::generate());
+    let running = status(known, 1, TaskStatus::Running);
+    cache
+        .put_many(std::slice::from_ref(&running))
+        .await
+        .unwrap();
+    let accepted = [new, known].map(|id| status(id, 0, TaskStatus::Queued));
+    cache.put_accepted(&accepted).await.unwrap();
+    assert_eq!(
+        cache.get(new).await.unwrap().as_ref(),
+        Some(&accepted[0].document)
+    );
+    assert_eq!(cache.get(known).await.unwrap(), Some(running.document));
+    cache
+        .put_many(&[status(new, 1, TaskStatus::Running)])
+        .await
+        .unwrap();
+    assert_ne!(
+        cache.get(new).await.unwrap().as_ref(),
+        Some(&accepted[0].document)
+    );
+}
+
+#[tokio::test]
 async fn the_latest_status_wins_in_whatever_order_a_life_is_written() {
     let cache = cache();
     let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -145,8 +170,8 @@ async fn everything_that_is_written_expires() {
     let client = redis::Client::open((host, port)).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     for (key, longest) in [
-        (format!("{prefix}orchestrator:task:{live}"), 3_600),
-        (format!("{prefix}orchestrator:task:{done}"), 600),
+        (format!("{prefix}orchestrator:status:{live}"), 3_600),
+        (format!("{prefix}orchestrator:status:{done}"), 600),
         (format!("{prefix}orchestrator:agent:{}", agent.agent_id), 60),
     ] {
         let seconds: i64 = redis::cmd("TTL")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use super::contract::{
 };
 use super::error::{ClientError, GenerateError, ProbeError};
 use super::message::clip;
-use super::transport::{Answer, StatusClass, call, http_client};
+use super::transport::{Answer, HttpClient, StatusClass, call, call_with, http_client, request};
 use crate::config::BrainFactorySettings;
 
 /// How long a status, health or removal may take.
@@ -23,7 +23,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Talks to the Brain Factory and to agents. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct BrainFactoryClient {
-    pub(super) http: reqwest::Client,
+    pub(super) http: HttpClient,
     factory: Arc<str>,
     generate_timeout: Duration,
 }
@@ -91,12 +91,8 @@ impl BrainFactoryClient {
             validation_options: json!({}),
         })
         .map_err(|error| GenerateError::Refused(error.to_string()))?;
-        let request = self
-            .http
-            .post(address(&self.factory, "/generate-agent"))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(body);
-        let answer = call(request, self.generate_timeout).await?;
+        let request = request(Method::POST, &self.factory, "/generate-agent")?;
+        let answer = call_with(&self.http, request, body, self.generate_timeout).await?;
         match answer.class() {
             StatusClass::Success => {
                 generated(decoded(&answer).map_err(GenerateError::InvalidAnswer)?)
@@ -110,8 +106,7 @@ impl BrainFactoryClient {
     /// # Errors
     /// See [`ProbeError`].
     pub async fn status(&self, endpoint: &str) -> Result<AgentHealth, ProbeError> {
-        let request = self.http.get(address(endpoint, "/status"));
-        let answer = probe(request).await?;
+        let answer = self.probe(Method::GET, endpoint, "/status").await?;
         let said: AgentStatusAnswer = decoded(&answer).map_err(ProbeError::InvalidAnswer)?;
         let state = said.status.get("state").and_then(Value::as_str);
         let Some(state) = state else {
@@ -134,8 +129,7 @@ impl BrainFactoryClient {
     /// # Errors
     /// See [`ProbeError`].
     pub async fn delete(&self, endpoint: &str) -> Result<(), ProbeError> {
-        let request = self.http.delete(address(endpoint, ""));
-        let answer = match probe(request).await {
+        let answer = match self.probe(Method::DELETE, endpoint, "").await {
             Ok(answer) => answer,
             Err(ProbeError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
@@ -154,21 +148,16 @@ impl BrainFactoryClient {
     /// # Errors
     /// See [`ProbeError`].
     pub async fn health(&self) -> Result<(), ProbeError> {
-        let request = self.http.get(address(&self.factory, "/health"));
-        probe(request).await.map(|_| ())
+        let answer = self.probe(Method::GET, &self.factory, "/health").await;
+        answer.map(|_| ())
     }
-}
 
-/// `path` below `base`, which may end with a slash.
-pub(super) fn address(base: &str, path: &str) -> String {
-    [base.trim_end_matches('/'), path].concat()
-}
-
-async fn probe(request: reqwest::RequestBuilder) -> Result<Answer, ProbeError> {
-    let answer = call(request, PROBE_TIMEOUT).await?;
-    match answer.class() {
-        StatusClass::Success => Ok(answer),
-        failure => Err(ProbeError::of_status(failure, &answer)),
+    async fn probe(&self, method: Method, base: &str, path: &str) -> Result<Answer, ProbeError> {
+        let answer = call(&self.http, request(method, base, path)?, PROBE_TIMEOUT).await?;
+        match answer.class() {
+            StatusClass::Success => Ok(answer),
+            failure => Err(ProbeError::of_status(failure, &answer)),
+        }
     }
 }
 

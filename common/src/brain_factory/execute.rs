@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::client::{BrainFactoryClient, address};
+use super::client::BrainFactoryClient;
 use super::error::ExecuteError;
 use super::execution::{Execution, read_execution};
-use super::transport::{StatusClass, call};
+use super::transport::{StatusClass, call_with, request};
 use crate::domain::{NewTask, Priority, TaskId};
 
 /// How much longer than the task's own time-out the answer is awaited: the agent answers when it times out itself.
@@ -84,18 +85,14 @@ impl BrainFactoryClient {
             timeout_seconds: task.timeout_seconds,
         })
         .map_err(|error| ExecuteError::Rejected(error.to_string()))?;
-        let mut request = self
-            .http
-            .post(address(endpoint, "/execute"))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        let mut request = request(Method::POST, endpoint, "/execute")?
             .header(IDEMPOTENCY_KEY, task.task_id.to_string())
-            .header(X_ATTEMPT, HeaderValue::from(task.attempt))
-            .body(body);
+            .header(X_ATTEMPT, HeaderValue::from(task.attempt));
         let trace = task.traceparent.map(HeaderValue::from_str);
         if let Some(Ok(traceparent)) = trace {
             request = request.header(TRACEPARENT, traceparent);
         }
-        let answer = call(request, patience(task.timeout_seconds)).await?;
+        let answer = call_with(&self.http, request, body, patience(task.timeout_seconds)).await?;
         match answer.class() {
             StatusClass::Success => read_execution(&answer.body),
             failure => Err(ExecuteError::of_status(failure, &answer)),

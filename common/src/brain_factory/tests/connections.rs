@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hyper::Method;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use wiremock::matchers::header;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::{call_with, client_of, raw};
-use crate::brain_factory::transport::call;
+use crate::brain_factory::transport;
 use crate::brain_factory::{ExecuteError, Execution, MAX_ANSWER_BYTES, ProbeError};
 
 const COMPLETED: &[u8] =
@@ -217,10 +221,33 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_login_in_an_address_goes_into_a_header() {
+    let agent = MockServer::start().await;
+    let basic = "Basic Ym9iOnAvdzpA";
+    Mock::given(header("authorization", basic))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({"status": {"state": "ready"}})),
+        )
+        .expect(1)
+        .mount(&agent)
+        .await;
+    let endpoint = agent.uri().replace("http://", "http://bob:p%2Fw%3A%40@");
+    let health = client_of("http://127.0.0.1:1")
+        .status(&endpoint)
+        .await
+        .unwrap();
+    assert_eq!(health.state, "ready");
+}
+
+#[tokio::test]
 async fn a_silent_agent_times_out_and_may_still_run_the_task() {
     let server = server(b"", Then::AwaitTheNext).await;
-    let request = reqwest::Client::new().post(&server.endpoint).body("{}");
-    let Err(broken) = call(request, Duration::from_secs(1)).await else {
+    let request = transport::request(Method::POST, &server.endpoint, "/execute");
+    let Ok(request) = request else {
+        panic!("the address is refused");
+    };
+    let client = transport::http_client().unwrap();
+    let Err(broken) = transport::call(&client, request, Duration::from_secs(1)).await else {
         panic!("a silent agent has answered");
     };
     let expected = ExecuteError::TimedOut {
