@@ -26,8 +26,10 @@ pub struct LoadOptions {
     pub callers: usize,
     /// Whom they give tasks to, in turn.
     pub agents: Vec<AgentId>,
-    /// How long each task takes.
+    /// How long a task takes.
     pub millis: u64,
+    /// How long every tenth takes.
+    pub long_millis: u64,
 }
 
 /// A running load.
@@ -165,8 +167,12 @@ async fn submit_all(account: Arc<Account>, caller: usize) {
     while !account.stop.load(Relaxed) {
         let agent_id = &agents[turn % agents.len()];
         turn += 1;
-        let task = json!({"agent_id": agent_id, "task_type": "t",
-            "task_data": {"millis": account.options.millis}});
+        let millis = if turn.is_multiple_of(10) {
+            account.options.long_millis
+        } else {
+            account.options.millis
+        };
+        let task = json!({"agent_id": agent_id, "task_type": "t", "task_data": {"millis": millis}});
         let key = repeats.then(|| Uuid::new_v4().to_string());
         while !submit(&account, &http, turn, &task, key.as_deref()).await && repeats {
             turn += 1;

@@ -29,19 +29,20 @@ const PROGRAMS: Programs = Programs {
 /// No recovery may take longer, on a loaded machine either.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// A deployment with two agents of limit 8, whose tasks take 20 ms.
+/// A deployment with two agents of limit 20, for tasks of 20 ms and, every tenth, a second.
 async fn deployment(places: &Places) -> (Deployment, LoadOptions) {
     let mut deployment = Deployment::create(PROGRAMS, places, Repetition::RunsAgain)
         .await
         .unwrap();
     let mut agents: Vec<AgentId> = Vec::new();
     for name in ["a", "b"] {
-        agents.push(deployment.agent(name, 8).await.unwrap());
+        agents.push(deployment.agent(name, 20).await.unwrap());
     }
     let load = LoadOptions {
         callers: 4,
         agents,
         millis: 20,
+        long_millis: 1_000,
     };
     (deployment, load)
 }

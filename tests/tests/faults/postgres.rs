@@ -81,11 +81,12 @@ async fn a_ledger_whose_disk_is_full_under_load_loses_nothing() {
     let worker = deployment.worker(100).await.unwrap();
     let mut load = Load::start(options, &[&api]);
     load.more(100, "in good weather").await;
+    // New tasks are refused at the commit, outcomes at once.
     let fill = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                 RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$; \
-                CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON tasks \
-                FOR EACH STATEMENT EXECUTE FUNCTION refuse(); \
-                CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON sessions \
+                CREATE CONSTRAINT TRIGGER full_disk AFTER INSERT ON tasks DEFERRABLE INITIALLY DEFERRED \
+                FOR EACH ROW EXECUTE FUNCTION refuse(); \
+                CREATE TRIGGER full_disk BEFORE INSERT ON sessions \
                 FOR EACH STATEMENT EXECUTE FUNCTION refuse()";
     let ledger = deployment.ledger.connection();
     ledger.execute_unprepared(fill).await.unwrap();

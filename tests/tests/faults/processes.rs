@@ -27,11 +27,7 @@ async fn a_killed_worker_under_load_loses_nothing() {
     let api = deployment.api().await.unwrap();
     let mut killed = deployment.worker(100).await.unwrap();
     let other = deployment.worker(100).await.unwrap();
-    let long = LoadOptions {
-        millis: 200,
-        ..options
-    };
-    let mut load = Load::start(long, &[&api]);
+    let mut load = Load::start(options, &[&api]);
     load.more(100, "in good weather").await;
     some_tasks_on(&deployment, killed.worker_id, &load).await;
     let fault = Instant::now();
@@ -78,7 +74,7 @@ async fn a_worker_frozen_past_its_heartbeat_loses_its_tasks_to_others_and_comes_
     let other = deployment.worker(100).await.unwrap();
     // Over long before the worker counts as lost: nobody can end the calls of a process that stands still.
     let long = LoadOptions {
-        millis: 100,
+        long_millis: 300,
         callers: 2,
         ..options
     };

@@ -24,11 +24,17 @@ async fn a_restart_of_rabbitmq_under_load_loses_nothing() {
     };
     let (deployment, options) = deployment(&places).await;
     let api = deployment.api().await.unwrap();
-    let one = deployment.worker(100).await.unwrap();
-    let other = deployment.worker(100).await.unwrap();
+    let mut one = deployment.worker(100).await.unwrap();
+    let mut other = deployment.worker(100).await.unwrap();
     let mut load = Load::start(options, &[&api]);
     load.more(100, "in good weather").await;
+    // So that many are only in RabbitMQ, half of them on their way to a worker.
+    one.process.freeze();
+    other.process.freeze();
+    load.more(100, "while no worker moves").await;
     rabbitmq.kill();
+    one.process.go_on();
+    other.process.go_on();
     load.more(50, "without RabbitMQ").await;
     rabbitmq.start_again().await.unwrap();
     let fault_over = Instant::now();
