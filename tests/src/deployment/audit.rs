@@ -16,26 +16,25 @@ impl Deployment {
     /// # Panics
     /// When a promise is broken.
     pub async fn audit(&self, submitted: &Submitted) {
+        let open = "SELECT count(*) FROM tasks WHERE completed_at IS NULL";
         eventually("nothing waits or runs any more", async || {
-            let open = "SELECT count(*) FROM tasks WHERE completed_at IS NULL";
-            self.count(open).await == Some(0)
+            self.count(open).await == 0
         })
         .await;
         let accepted: BTreeSet<TaskId> = submitted.accepted.iter().copied().collect();
-        assert_eq!(
-            accepted.len(),
-            submitted.accepted.len(),
-            "a task accepted twice"
-        );
-        let unfinished = self.unfinished(&submitted.accepted).await;
-        assert_eq!(unfinished.expect("the ledger answers"), [], "lost tasks");
+        let expected = accepted.len();
+        assert_eq!(expected, submitted.accepted.len(), "accepted twice");
+        eventually("every accepted task has an outcome", async || {
+            let unfinished = self.unfinished(&submitted.accepted).await;
+            unfinished.is_ok_and(|unfinished| unfinished.is_empty())
+        })
+        .await;
 
-        let number = |sql: &'static str| async move {
-            let number = self.count(sql).await.expect("the ledger answers");
-            u64::try_from(number).expect("a number of rows")
+        let number = async |sql: &str| {
+            let number = self.count(sql).await;
+            usize::try_from(number).expect("a number of rows")
         };
         let all = number("SELECT count(*) FROM tasks").await;
-        let expected = accepted.len() as u64;
         assert!(
             (expected..=expected + submitted.unanswered).contains(&all),
             "{expected} accepted, {} unanswered, {all} in the ledger",
@@ -73,10 +72,20 @@ impl Deployment {
         }
     }
 
-    /// The one number that a query gives; `None` when the ledger does not answer.
-    pub async fn count(&self, sql: &str) -> Option<i64> {
-        let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
-        let row = self.ledger.connection().query_one_raw(statement).await;
-        row.ok()??.try_get_by_index(0).ok()
+    /// The one number that a query gives; waits for a ledger that does not answer.
+    ///
+    /// # Panics
+    /// When it does not answer for long, or not with a number.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let mut answer = None;
+        eventually(&format!("the ledger answers to {sql}"), async || {
+            let statement = Statement::from_string(DatabaseBackend::Postgres, sql);
+            let row = self.ledger.connection().query_one_raw(statement).await;
+            answer = row.ok().flatten();
+            answer.is_some()
+        })
+        .await;
+        let row = answer.expect("a row");
+        row.try_get_by_index(0).expect("a number")
     }
 }

@@ -45,7 +45,7 @@ struct Account {
     apis: Mutex<Vec<String>>,
     accepted: Mutex<Vec<TaskId>>,
     refused: AtomicU64,
-    unanswered: AtomicU64,
+    unanswered: AtomicUsize,
     waiting: AtomicUsize,
     stop: AtomicBool,
 }
@@ -58,7 +58,7 @@ pub struct Submitted {
     /// Refusals (503) and broken connections; what they meant was submitted again, or given up by its caller.
     pub refused: u64,
     /// Tasks without `Idempotency-Key` of which nobody knows whether they were accepted.
-    pub unanswered: u64,
+    pub unanswered: usize,
 }
 
 impl Submitted {
@@ -81,7 +81,7 @@ impl Load {
             apis: Mutex::new(apis.iter().map(|api| api.url.clone()).collect()),
             accepted: Mutex::default(),
             refused: AtomicU64::default(),
-            unanswered: AtomicU64::default(),
+            unanswered: AtomicUsize::default(),
             waiting: AtomicUsize::default(),
             stop: AtomicBool::default(),
             options,

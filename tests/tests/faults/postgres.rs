@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use orchestrator_tests::deployment::{Load, Places};
+use orchestrator_tests::eventually;
 use orchestrator_tests::private_servers::PrivatePostgres;
 use sea_orm::ConnectionTrait;
 
 use super::{BOUND, deployment, is_healthy};
-use orchestrator_tests::eventually;
+
+const TASKS: &str = "SELECT count(*) FROM tasks";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_postgresql_under_load_loses_nothing() {
@@ -59,7 +61,9 @@ async fn a_ledger_that_becomes_read_only_under_load_loses_nothing() {
     let read_only = "ALTER DATABASE test SET default_transaction_read_only = on";
     postgres.execute(read_only).await.unwrap();
     postgres.execute(end_sessions).await.unwrap();
+    let stored = deployment.count(TASKS).await;
     load.more(150, "while the ledger is read-only").await;
+    assert_eq!(deployment.count(TASKS).await, stored, "it takes nothing");
     let writable = "ALTER DATABASE test RESET default_transaction_read_only";
     postgres.execute(writable).await.unwrap();
     postgres.execute(end_sessions).await.unwrap();
@@ -90,7 +94,9 @@ async fn a_ledger_whose_disk_is_full_under_load_loses_nothing() {
                 FOR EACH STATEMENT EXECUTE FUNCTION refuse()";
     let ledger = deployment.ledger.connection();
     ledger.execute_unprepared(fill).await.unwrap();
+    let stored = deployment.count(TASKS).await;
     load.more(150, "while the disk is full").await;
+    assert_eq!(deployment.count(TASKS).await, stored, "it takes nothing");
     let free = "DROP FUNCTION refuse() CASCADE";
     ledger.execute_unprepared(free).await.unwrap();
     let fault_over = Instant::now();

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use orchestrator_tests::deployment::{Load, Places};
+use orchestrator_tests::eventually;
 use orchestrator_tests::private_servers::PrivateRedis;
 
 use super::{BOUND, deployment, is_healthy, reads};
-use orchestrator_tests::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_restarted_empty_and_wiped_under_load_loses_nothing() {
@@ -37,7 +37,7 @@ async fn redis_restarted_empty_and_wiped_under_load_loses_nothing() {
         back.as_secs_f64()
     );
 
-    for _ in 0..5 {
+    for _ in 0..3 {
         load.more(30, "before Redis is wiped").await;
         redis.run("FLUSHALL").await.unwrap();
     }
