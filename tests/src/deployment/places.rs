@@ -72,6 +72,8 @@ impl Places {
             ("BRAIN_FACTORY_PORT", "1".to_owned()),
             ("AGENT_ORCHESTRATOR_HOST", "127.0.0.1".to_owned()),
             ("AGENT_ORCHESTRATOR_PORT", "0".to_owned()),
+            // Several workers on one machine.
+            ("WORKER_HEALTH_PORT", "0".to_owned()),
             ("SHUTDOWN_GRACE_SECONDS", "5".to_owned()),
             ("LOG_FORMAT", "text".to_owned()),
             ("NO_COLOR", "1".to_owned()),
