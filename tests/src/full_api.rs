@@ -196,7 +196,12 @@ impl FullApi {
     }
 }
 
-fn redis_settings() -> RedisSettings {
+/// The Redis that tests use.
+///
+/// # Panics
+/// When `TEST_REDIS_URL` is no address.
+#[must_use]
+pub fn redis_settings() -> RedisSettings {
     let url = std::env::var("TEST_REDIS_URL").unwrap_or("redis://127.0.0.1:6379/".to_owned());
     let url = Url::parse(&url).expect("TEST_REDIS_URL is an address");
     RedisSettings {

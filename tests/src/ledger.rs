@@ -63,38 +63,43 @@ impl TestLedger {
                     place: Place::File(file),
                 }
             }
-            Backend::Postgres => {
-                let admin = Database::connect(postgres_url())
-                    .await
-                    .expect("PostgreSQL answers at TEST_DATABASE_URL");
-                admin
-                    .execute_unprepared(&format!("CREATE SCHEMA {name}"))
-                    .await
-                    .expect("a schema can be made");
-                admin.close().await.expect("the connection closes");
-                let separator = if postgres_url().contains('?') {
-                    '&'
-                } else {
-                    '?'
-                };
-                let url = format!(
-                    "{}{separator}options=-c%20search_path%3D{name}",
-                    postgres_url()
-                );
-                let ledger = Ledger::open_postgres(&Secret::new(url.clone()), 8, options)
-                    .await
-                    .expect("PostgreSQL answers");
-                Self {
-                    ledger,
-                    url: Some(url),
-                    place: Place::Schema(name),
-                }
-            }
+            Backend::Postgres => return Self::create_at(&postgres_url(), options).await,
         };
-        Migrator::up(created.ledger.connection(), None)
+        created.migrated().await
+    }
+
+    /// Makes a ledger in a schema of its own in the PostgreSQL database at `server`.
+    ///
+    /// # Panics
+    /// When the database does not answer.
+    pub async fn create_at(server: &str, options: LedgerOptions) -> Self {
+        let name = format!("ledger_{}", Uuid::new_v4().simple());
+        let admin = Database::connect(server)
+            .await
+            .expect("PostgreSQL answers at TEST_DATABASE_URL");
+        admin
+            .execute_unprepared(&format!("CREATE SCHEMA {name}"))
+            .await
+            .expect("a schema can be made");
+        admin.close().await.expect("the connection closes");
+        let separator = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{separator}options=-c%20search_path%3D{name}");
+        let ledger = Ledger::open_postgres(&Secret::new(url.clone()), 8, options)
+            .await
+            .expect("PostgreSQL answers");
+        let created = Self {
+            ledger,
+            url: Some(url),
+            place: Place::Schema(name),
+        };
+        created.migrated().await
+    }
+
+    async fn migrated(self) -> Self {
+        Migrator::up(self.ledger.connection(), None)
             .await
             .expect("the migrations run");
-        created
+        self
     }
 
     /// Removes the ledger with all that is in it.

@@ -1,10 +1,14 @@
 //! What the tests of the whole need: real servers under names of their own, and a network that fails on demand.
 
+pub mod counting_agents;
+pub mod deployment;
 pub mod full_api;
 pub mod full_worker;
 pub mod ledger;
+pub mod private_servers;
+pub mod process;
 pub mod tcp_proxy;
 pub mod test_broker;
 mod wait;
 
-pub use wait::eventually;
+pub use wait::{eventually, eventually_within};

@@ -23,6 +23,7 @@ pub struct TestBroker {
     pub topology: Arc<Topology>,
     /// Ends what the test started.
     pub shutdown: CancellationToken,
+    url: String,
     _ends_with_the_test: DropGuard,
 }
 
@@ -39,7 +40,15 @@ impl TestBroker {
     /// # Errors
     /// When `TEST_RABBITMQ_URL` is no address.
     pub fn new(quorum: bool) -> anyhow::Result<Self> {
-        let uri: lapin::uri::AMQPUri = url().parse().map_err(anyhow::Error::msg)?;
+        Self::at(url(), quorum)
+    }
+
+    /// As [`Self::new`], at another broker.
+    ///
+    /// # Errors
+    /// When `url` is no address.
+    pub fn at(url: String, quorum: bool) -> anyhow::Result<Self> {
+        let uri: lapin::uri::AMQPUri = url.parse().map_err(anyhow::Error::msg)?;
         let settings = RabbitMqSettings {
             host: uri.authority.host,
             port: uri.authority.port,
@@ -53,6 +62,7 @@ impl TestBroker {
         Ok(Self {
             topology: Arc::new(Topology::new(&settings)?),
             settings,
+            url,
             _ends_with_the_test: shutdown.clone().drop_guard(),
             shutdown,
         })
@@ -112,7 +122,7 @@ impl TestBroker {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn channel(&self) -> anyhow::Result<(Connection, Channel)> {
-        let connection = Connection::connect(&url(), ConnectionProperties::default()).await?;
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         Ok((connection, channel))
     }
@@ -122,6 +132,18 @@ impl TestBroker {
     /// # Errors
     /// When there is no such queue.
     pub async fn depth(&self, source: Source) -> anyhow::Result<u32> {
+        Ok(self.look_at(source).await?.message_count())
+    }
+
+    /// How many consumers a queue has.
+    ///
+    /// # Errors
+    /// When there is no such queue.
+    pub async fn consumers(&self, source: Source) -> anyhow::Result<u32> {
+        Ok(self.look_at(source).await?.consumer_count())
+    }
+
+    async fn look_at(&self, source: Source) -> anyhow::Result<lapin::Queue> {
         let (connection, channel) = self.channel().await?;
         let options = lapin::options::QueueDeclareOptions::durable().passive();
         let name = self.topology.queue(source).clone();
@@ -129,11 +151,11 @@ impl TestBroker {
             .queue_declare(name, options, FieldTable::default())
             .await?;
         connection.close(200, "asked".into()).await?;
-        Ok(queue.message_count())
+        Ok(queue)
     }
 
-    async fn delete_all(topology: &Topology) -> anyhow::Result<()> {
-        let connection = Connection::connect(&url(), ConnectionProperties::default()).await?;
+    async fn delete_all(url: &str, topology: &Topology) -> anyhow::Result<()> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         for queue in topology.queues() {
             channel
@@ -153,13 +175,13 @@ impl TestBroker {
 impl Drop for TestBroker {
     fn drop(&mut self) {
         self.shutdown.cancel();
-        let topology = Arc::clone(&self.topology);
+        let (url, topology) = (self.url.clone(), Arc::clone(&self.topology));
         // A test's own runtime cannot wait inside `drop`.
         let deleting = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(Self::delete_all(&topology))
+            runtime.block_on(Self::delete_all(&url, &topology))
         });
         if !matches!(deleting.join(), Ok(Ok(()))) {
             tracing::warn!("the test's queues could not be deleted");

@@ -2,16 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-/// Waits until `condition` holds.
+/// How long anything may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds, and returns how long that took.
 ///
 /// # Panics
-/// When it does not hold within ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+/// When it does not hold within thirty seconds.
+pub async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) -> Duration {
+    eventually_within(PATIENCE, what, condition).await
+}
+
+/// As [`eventually`], within `patience`.
+///
+/// # Panics
+/// When it does not hold within `patience`.
+pub async fn eventually_within(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Duration {
+    let begun = Instant::now();
     while !condition().await {
-        if Instant::now() > deadline {
-            panic!("not within ten seconds: {what}");
+        if begun.elapsed() > patience {
+            panic!("not within {patience:?}: {what}");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    begun.elapsed()
 }

@@ -20,6 +20,7 @@ use orchestrator_common::messaging::{
 };
 use orchestrator_tests::eventually;
 use orchestrator_tests::test_broker::TestBroker;
+use tokio::task::JoinSet;
 
 async fn publisher(broker: &TestBroker) -> Publisher {
     let options = PublisherOptions::default();
@@ -80,6 +81,32 @@ async fn send_raw(broker: &TestBroker, key: &str, body: &[u8], properties: Basic
     let confirm = channel.basic_publish(exchange, key.into(), options, body, properties);
     assert!(confirm.await.unwrap().await.unwrap().is_ack());
     connection.close(200, "sent".into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_may_be_settled_from_many_tasks_at_once() {
+    const MESSAGES: usize = 2_000;
+    let broker = TestBroker::new(true).unwrap();
+    let publisher = publisher(&broker).await;
+    send_cancels(&broker, &publisher, MESSAGES).await;
+    let mut supervisor = broker.supervisor(&broker.settings).unwrap();
+    let mut tasks = supervisor.subscribe(Source::Tasks, 1_000);
+    let (consuming, _) = supervisor.start();
+    let mut settling = JoinSet::new();
+    let mut received = 0;
+    // The broker closes a channel on which something is acknowledged twice, and sends everything again.
+    while received < MESSAGES {
+        for message in next(&mut tasks, 1_000).await {
+            assert!(!message.is_redelivered());
+            received += 1;
+            settling.spawn(ack_all(vec![message]));
+        }
+    }
+    while let Some(acknowledged) = settling.join_next().await {
+        assert_eq!(acknowledged.unwrap(), 1);
+    }
+    consuming.probe().await.unwrap();
+    assert_eq!(broker.depth(Source::Tasks).await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,6 @@
 //! Workers that die, lose their session or their network, on a real PostgreSQL: their tasks run elsewhere, and only
 //! there.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use orchestrator_common::brain_factory::BrainFactoryClient;
@@ -13,6 +11,7 @@ use orchestrator_common::domain::{
 };
 use orchestrator_common::ledger::{Dispatch, Ledger, Welcome, WorkerRecord};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_tests::counting_agents::{CountingAgents, Repetition};
 use orchestrator_tests::eventually;
 use orchestrator_tests::ledger::{
     Backend, TestLedger, agent_id, default_options, postgres_url, task,
@@ -22,8 +21,6 @@ use orchestrator_worker::{Intake, Worker, WorkerContext};
 use reqwest::Url;
 use sea_orm::ConnectionTrait;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -31,88 +28,7 @@ use tokio_util::sync::CancellationToken;
 struct Cluster {
     test: TestLedger,
     agent: AgentId,
-    calls: Arc<Calls>,
-}
-
-/// How often an agent was called. A caller that goes away is not counted any longer.
-#[derive(Default)]
-struct Calls {
-    now: AtomicU32,
-    most: AtomicU32,
-    ever: AtomicU32,
-}
-
-struct Call(Arc<Calls>);
-
-impl Call {
-    fn of(calls: &Arc<Calls>) -> Self {
-        calls.ever.fetch_add(1, SeqCst);
-        let now = calls.now.fetch_add(1, SeqCst) + 1;
-        calls.most.fetch_max(now, SeqCst);
-        Self(Arc::clone(calls))
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, SeqCst);
-    }
-}
-
-/// Answers like an agent, each task after the milliseconds that its data names; returns its address.
-async fn counting_agent(calls: &Arc<Calls>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let calls = Arc::clone(calls);
-    tokio::spawn(async move {
-        while let Ok((caller, _)) = listener.accept().await {
-            tokio::spawn(serve(caller, Arc::clone(&calls)));
-        }
-    });
-    format!("http://{address}/agents/a")
-}
-
-/// Serves one connection by hand: HTTP servers go on with a call whose caller has gone, and this one is to notice.
-async fn serve(mut caller: TcpStream, calls: Arc<Calls>) -> Option<()> {
-    loop {
-        let mut request = Vec::new();
-        let body = loop {
-            if caller.read_buf(&mut request).await.ok()? == 0 {
-                return None;
-            }
-            let text = String::from_utf8_lossy(&request);
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| {
-                    let (name, value) = line.split_once(": ")?;
-                    name.eq_ignore_ascii_case("content-length")
-                        .then(|| value.parse().unwrap())
-                });
-                if body.len() >= length.unwrap_or(0) {
-                    break body.to_owned();
-                }
-            }
-        };
-        let answer = match serde_json::from_str::<serde_json::Value>(&body) {
-            Err(_) => json!({"status": {"state": "ready"}}),
-            Ok(asked) => {
-                let _call = Call::of(&calls);
-                let millis = asked["input_data"]["millis"].as_u64().unwrap();
-                let mut next_byte = [0];
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(millis)) => {}
-                    // Looks instead of waiting for readiness, which may be that of bytes that were read already.
-                    _gone = caller.peek(&mut next_byte) => return None,
-                }
-                json!({"task_id": asked["task_id"], "status": "completed", "result": {}})
-            }
-        };
-        let answer = answer.to_string();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            answer.len()
-        );
-        caller.write_all((head + &answer).as_bytes()).await.ok()?;
-    }
+    calls: CountingAgents,
 }
 
 /// A worker in a runtime of its own, which can be taken away from under it.
@@ -125,9 +41,9 @@ struct Process {
 impl Cluster {
     async fn with_limit(limit: u32) -> Self {
         let test = TestLedger::create(Backend::Postgres, default_options()).await;
-        let calls = Arc::default();
-        let endpoint = counting_agent(&calls).await;
+        let calls = CountingAgents::start(Repetition::RunsAgain).await.unwrap();
         let agent = agent_id("a");
+        let endpoint = calls.endpoint(&agent);
         let body = json!({"agent_id": "a", "max_concurrent_sessions": limit, "endpoint": endpoint});
         let registration = Registration::parse(body).unwrap();
         test.ledger
@@ -203,7 +119,7 @@ impl Cluster {
             process.intake.execute(task).await.unwrap();
         }
         eventually("all tasks run", async || {
-            self.calls.now.load(SeqCst) == number
+            self.calls.running(&self.agent) == number
         })
         .await;
         ids
@@ -254,7 +170,7 @@ async fn a_killed_workers_tasks_run_elsewhere_long_before_its_silence_is_up() {
     assert!(noticed < Duration::from_secs(4), "{noticed:?}");
     let ends = cluster.completed(&ids).await;
     assert_eq!(ends, [(2, Some(other.worker_id)); 3]);
-    assert_eq!(cluster.calls.most.load(SeqCst), 3);
+    assert_eq!(cluster.calls.most(&cluster.agent), 3);
     assert!(!cluster.sees(killed.worker_id).await);
     cluster.end(vec![other]).await;
 }
@@ -289,7 +205,11 @@ async fn a_worker_that_makes_its_broken_session_again_keeps_its_tasks() {
     .await;
     let ends = cluster.completed(&ids).await;
     assert_eq!(ends, [(1, Some(worker.worker_id)); 3]);
-    assert_eq!(cluster.calls.ever.load(SeqCst), 3, "each was called once");
+    assert_eq!(
+        cluster.calls.executions(&cluster.agent),
+        3,
+        "each was called once"
+    );
     cluster.end(vec![worker, other]).await;
 }
 
@@ -313,7 +233,7 @@ async fn a_cut_off_worker_lets_go_before_its_tasks_run_elsewhere_and_comes_back(
     network.pause();
     let ends = cluster.completed(&ids).await;
     assert_eq!(ends, [(2, Some(other.worker_id)); 2]);
-    assert_eq!(cluster.calls.most.load(SeqCst), 2);
+    assert_eq!(cluster.calls.most(&cluster.agent), 2);
 
     network.restore();
     eventually("the worker is back", || cluster.sees(cut_off.worker_id)).await;
@@ -331,7 +251,7 @@ async fn a_cut_off_worker_lets_go_before_its_tasks_run_elsewhere_and_comes_back(
     let agent = cluster.test.ledger.agent(&cluster.agent).await;
     let agent = agent.unwrap().unwrap();
     assert_eq!((agent.status, agent.running), (AgentStatus::Active, 0));
-    assert_eq!(cluster.calls.most.load(SeqCst), 2);
+    assert_eq!(cluster.calls.most(&cluster.agent), 2);
     cluster.end(vec![cut_off]).await;
 }
 

@@ -27,10 +27,13 @@ const MAX_HEADER_BYTES: usize = 64 * 1_024;
 /// The channel that brought a message, and what it brought that is not settled yet.
 ///
 /// Delivery tags mean something on their own channel only, so every message remembers its channel and is never settled
-/// on a later one.
+/// on a later one. What is taken out of `unsettled` is told to the broker before anybody else takes something out:
+/// "everything up to this one" is decided by what the broker has been told, and the broker closes a channel on which
+/// something is settled twice.
 #[derive(Debug)]
 pub(super) struct Origin {
     unsettled: Mutex<BTreeSet<u64>>,
+    settling: tokio::sync::Mutex<()>,
     /// Keeps the channel open while one of its messages is in our hands.
     _channel: Channel,
 }
@@ -39,6 +42,7 @@ impl Origin {
     pub(super) fn new(channel: Channel) -> Arc<Self> {
         Arc::new(Self {
             unsettled: Mutex::new(BTreeSet::new()),
+            settling: tokio::sync::Mutex::default(),
             _channel: channel,
         })
     }
@@ -71,6 +75,7 @@ pub async fn ack_all(messages: Vec<Message>) -> usize {
         rest = others;
         same.sort_by_key(|message| message.delivery.delivery_tag);
         let tags = same.iter().map(|message| message.delivery.delivery_tag);
+        let _in_turn = origin.settling.lock().await;
         let through = origin.locked(|unsettled| settled_through(unsettled, &tags.collect()));
         for message in &same {
             let tag = message.delivery.delivery_tag;
@@ -104,6 +109,7 @@ fn settled_through(unsettled: &mut BTreeSet<u64>, settled: &BTreeSet<u64>) -> Op
 /// Gives a message back to its queue, for somebody else. Not meant for waiting: it comes back at once.
 pub async fn requeue(message: Message) {
     let tag = message.delivery.delivery_tag;
+    let _in_turn = message.origin.settling.lock().await;
     message.origin.locked(|unsettled| unsettled.remove(&tag));
     let options = BasicNackOptions {
         multiple: false,
