@@ -34,9 +34,12 @@ lint: compiler ## check formatting, clippy and rustdoc; every warning is an erro
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
-bench: compiler ## measure the embedded default: start-up, throughput, latency, processor time
-	cargo build --release --locked -p agent-orchestrator -p orchestrator-benches
+bench: compiler ## measure the embedded default and the full strength: throughput, latency, processor time, memory
+	cargo build --release --locked -p agent-orchestrator -p orchestrator-api -p orchestrator-worker \
+	  -p orchestrator-migration -p orchestrator-benches
 	cargo run --quiet --release --locked -p orchestrator-benches --bin embedded -- $(BENCH_ARGS)
+	@services=$$(tests/services/up); eval "$$services"; set -x; \
+	cargo run --quiet --release --locked -p orchestrator-benches --bin full -- $(BENCH_ARGS)
 
 chart: ## lint, render and check the Helm chart
 	charts/tests/run

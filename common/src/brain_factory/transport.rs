@@ -41,7 +41,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const KEEP_ALIVE: (Duration, u32) = (Duration::from_secs(15), 3);
 
 /// Bytes that are read from a connection at once. Each call in flight holds as many.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// The one HTTP client of a process. Without the layers of a general client (redirects, cookies, retries), of which a
 /// call to an agent wants none: ten thousand of them are in flight at a time, and each layer has its state for each.
