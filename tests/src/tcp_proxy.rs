@@ -18,6 +18,8 @@ struct Weather {
     requests_held: bool,
     /// Nothing comes back from the server.
     answers_held: bool,
+    /// Connections that were made before are silent in both directions.
+    established_held: bool,
 }
 
 /// A proxy in front of one server; it ends when dropped.
@@ -78,6 +80,12 @@ impl TcpProxy {
             .send_modify(|weather| weather.answers_held = true);
     }
 
+    /// Silences every connection that there is; new ones work.
+    pub fn hold_established(&self) {
+        self.weather
+            .send_modify(|weather| weather.established_held = true);
+    }
+
     /// Good weather again; what was held flows on.
     pub fn restore(&self) {
         self.weather.send_modify(|weather| {
@@ -112,12 +120,20 @@ async fn accept(listener: TcpListener, server: String, weather: watch::Sender<We
 }
 
 async fn forward(client: TcpStream, server: TcpStream, mut weather: watch::Receiver<Weather>) {
-    let cuts = weather.borrow().cuts;
+    let (cuts, is_newer) = {
+        let weather = weather.borrow();
+        (weather.cuts, weather.established_held)
+    };
     let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = pump(from_client, to_server, weather.clone(), |w| w.requests_held);
-    let answers = pump(from_server, to_client, weather.clone(), |w| w.answers_held);
+    let held = move |weather: &Weather| weather.established_held && !is_newer;
+    let requests = pump(from_client, to_server, weather.clone(), |weather| {
+        weather.requests_held || held(weather)
+    });
+    let answers = pump(from_server, to_client, weather.clone(), |weather| {
+        weather.answers_held || held(weather)
+    });
     tokio::select! {
         () = requests => {}
         () = answers => {}
@@ -129,7 +145,7 @@ async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut weather: watch::Receiver<Weather>,
-    held: fn(&Weather) -> bool,
+    held: impl Fn(&Weather) -> bool,
 ) {
     let mut buffer = vec![0; 16_384];
     while let Ok(read) = from.read(&mut buffer).await {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Pulse;
 use crate::intake::Intake;
 use crate::watch::{LOCK_GRACE, Watch};
 use crate::worker::WorkerContext;
@@ -63,6 +64,11 @@ impl Standing {
     pub(crate) fn may_claim(&self) -> bool {
         let state = self.state.borrow();
         !state.exposed && state.seen_at.elapsed() < self.silence.mul_f64(2.0 / 3.0)
+    }
+
+    /// How long ago the latest sign of life was begun that the ledger took.
+    pub(crate) fn seen_ago(&self) -> Duration {
+        self.state.borrow().seen_at.elapsed()
     }
 
     /// Ends when what is started now may be run by others.
@@ -144,10 +150,12 @@ pub(crate) async fn sign_on(context: &WorkerContext) -> Result<ledger::Presence,
 pub(crate) async fn beat(
     mut presence: ledger::Presence,
     standing: Standing,
+    pulse: Pulse,
     stop: CancellationToken,
 ) -> ledger::Presence {
     let mut ticks = ticks(presence.is_shared());
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return presence,
             _ = ticks.tick() => {}
@@ -166,10 +174,16 @@ pub(crate) async fn beat(
 }
 
 /// Looks at the other workers until `stop`, and puts back the tasks of those that are lost.
-pub(crate) async fn watch(context: Arc<WorkerContext>, intake: Intake, stop: CancellationToken) {
+pub(crate) async fn watch(
+    context: Arc<WorkerContext>,
+    intake: Intake,
+    pulse: Pulse,
+    stop: CancellationToken,
+) {
     let mut watch = Watch::new(context.silence);
     let mut ticks = ticks(context.ledger.is_shared());
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
@@ -183,6 +197,7 @@ pub(crate) async fn watch(context: Arc<WorkerContext>, intake: Intake, stop: Can
             }
         };
         for lost in lost {
+            pulse.beat();
             if let Err(error) = recover(&context, &intake, lost).await {
                 tracing::warn!(worker_id = %lost, %error, "a lost worker's tasks could not be put back yet");
             }

@@ -8,6 +8,7 @@ use orchestrator_common::ledger::LedgerError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Pulse;
 use crate::intake::Intake;
 use crate::presence;
 use crate::schedule::Schedule;
@@ -25,11 +26,13 @@ pub(crate) async fn run(
     context: Arc<WorkerContext>,
     intake: Intake,
     schedule: Schedule,
+    pulse: Pulse,
     stop: CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}

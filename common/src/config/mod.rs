@@ -6,6 +6,7 @@ mod reader;
 mod secret;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,11 +120,17 @@ pub struct AgentSettings {
     pub auto_start: bool,
 }
 
-/// How much one worker takes on.
-#[derive(Clone, Copy, Debug)]
+/// How much one worker takes on, and where it says how it is.
+#[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// Tasks in flight at the same time.
     pub concurrency: u32,
+    /// Address of its health endpoints and metrics.
+    pub health_host: String,
+    /// Port of the same; `None` when it has none.
+    pub health_port: Option<NonZeroU16>,
+    /// Whether that port was named: without it, several workers of one machine would want the same.
+    pub health_port_named: bool,
 }
 
 /// Who makes the agents.
@@ -207,6 +214,9 @@ impl Settings {
             },
             worker: WorkerSettings {
                 concurrency: env.number("WORKER_CONCURRENCY", 1_000, 1, 100_000)?,
+                health_host: env.text("WORKER_HEALTH_HOST", "0.0.0.0")?,
+                health_port: NonZeroU16::new(env.number("WORKER_HEALTH_PORT", 8201, 0, 65_535)?),
+                health_port_named: env.optional("WORKER_HEALTH_PORT").is_some(),
             },
             brain_factory: brain_factory(&env)?,
             llm: llm(&env)?,
@@ -347,6 +357,7 @@ mod tests {
         assert_eq!(settings.agents.max_concurrent_sessions, 10);
         assert_eq!(settings.agents.session_timeout, Duration::from_secs(3_600));
         assert_eq!(settings.worker.concurrency, 1_000);
+        assert_eq!(settings.worker.health_port, NonZeroU16::new(8201));
         assert!(
             !settings.auth.required
                 && settings.agents.metrics_enabled

@@ -11,7 +11,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
 use url::Url;
 
-use super::topology::Topology;
+use super::topology::{Source, Topology};
 use crate::config::{ConfigError, RabbitMqSettings};
 
 /// How long the TCP connection and the AMQP handshake may take together.
@@ -101,6 +101,17 @@ impl Broker {
                 Err(error)
             }
         }
+    }
+
+    /// Proves that the broker answers, over a connection made for it and given up afterwards.
+    ///
+    /// # Errors
+    /// When it does not, within some seconds.
+    pub async fn probe(&self, topology: &Topology) -> Result<Duration, LinkError> {
+        let link = self.connect(topology).await?;
+        let answer = link.probe(topology.queue(Source::Tasks)).await;
+        link.give_up().await;
+        answer
     }
 
     /// Connects, however often it takes.
