@@ -1,6 +1,8 @@
 //! A network that fails on demand: forwards TCP connections, and can cut, refuse, or silently hold them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +29,7 @@ struct Weather {
 pub struct TcpProxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    connections: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -39,10 +42,18 @@ impl TcpProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (weather, _) = watch::channel(Weather::default());
-        let accepting = tokio::spawn(accept(listener, server.to_owned(), weather.clone()));
+        let connections = Arc::default();
+        let accepting = accept(
+            listener,
+            server.to_owned(),
+            weather.clone(),
+            Arc::clone(&connections),
+        );
+        let accepting = tokio::spawn(accepting);
         Ok(Self {
             address,
             weather,
+            connections,
             accepting,
         })
     }
@@ -51,6 +62,12 @@ impl TcpProxy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often somebody has connected, refused or not.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Breaks every connection that there is; new ones are accepted.
@@ -104,8 +121,14 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: String, weather: watch::Sender<Weather>) {
+async fn accept(
+    listener: TcpListener,
+    server: String,
+    weather: watch::Sender<Weather>,
+    connections: Arc<AtomicU64>,
+) {
     while let Ok((client, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::Relaxed);
         if weather.borrow().refusing {
             continue;
         }

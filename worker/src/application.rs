@@ -112,7 +112,7 @@ impl Application {
     /// Waits for a ledger that is not there yet, or has no schema yet.
     ///
     /// # Errors
-    /// When the settings make no address of a ledger.
+    /// When the settings make no address of a ledger, or it will never take the worker's sign of life.
     pub async fn run_until_stopped(
         mut self,
         shutdown: CancellationToken,

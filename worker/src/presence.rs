@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orchestrator_common::domain::{Timestamp, WorkerId};
+use orchestrator_common::domain::{RetryPolicy, Timestamp, WorkerId};
 use orchestrator_common::ledger::{self, LedgerError, Welcome, WorkerRecord};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -21,6 +21,11 @@ use crate::worker::WorkerContext;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The same in a ledger that one process has for itself, where a sign of life costs a write to its disk.
 const INTERVAL_ALONE: Duration = Duration::from_secs(1);
+/// Delays between attempts at the first sign of life.
+const SIGN_ON_RETRY: RetryPolicy = RetryPolicy {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(5),
+};
 /// The silence that is allowed to a worker that nobody can take tasks from.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -135,15 +140,40 @@ fn let_go(state: &mut State) {
     }
 }
 
-/// Gives the first sign of life.
-pub(crate) async fn sign_on(context: &WorkerContext) -> Result<ledger::Presence, LedgerError> {
+/// Gives the first sign of life, however often it takes; `None` when the worker is stopped before.
+///
+/// # Errors
+/// When the ledger takes none and never will.
+pub(crate) async fn sign_on(
+    context: &WorkerContext,
+    stop: &CancellationToken,
+) -> Result<Option<ledger::Presence>, LedgerError> {
     let mut presence = context.ledger.presence(WorkerRecord {
         worker_id: context.worker_id,
         host: context.host.clone(),
         capacity: context.capacity,
     });
-    presence.beat().await?;
-    Ok(presence)
+    let mut attempt = 0_u32;
+    loop {
+        let beat = tokio::select! {
+            beat = presence.beat() => beat,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let error = match beat {
+            Ok(_) => return Ok(Some(presence)),
+            Err(error @ LedgerError::Unavailable(_)) => error,
+            Err(error @ (LedgerError::Unacceptable(_) | LedgerError::Corrupt(_))) => {
+                return Err(error);
+            }
+        };
+        attempt = attempt.saturating_add(1);
+        let retry_in = SIGN_ON_RETRY.delay(attempt, None, fastrand::f64());
+        tracing::warn!(%error, ?retry_in, "the ledger did not take the first sign of life");
+        tokio::select! {
+            () = tokio::time::sleep(retry_in) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
 }
 
 /// Gives signs of life until `stop`, then returns what is to be signed off.

@@ -90,8 +90,10 @@ impl Worker {
     /// Works until `shutdown`, then starts nothing more and waits for what runs; what has not ended within the grace
     /// period is handed back to the ledger, to be run elsewhere or after the next start.
     ///
+    /// Waits for a ledger that does not answer at the start.
+    ///
     /// # Errors
-    /// When the ledger does not answer at the start.
+    /// When the ledger will never take the worker's sign of life.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), LedgerError> {
         let Self {
             context,
@@ -100,7 +102,9 @@ impl Worker {
             vitals,
         } = self;
         // Before the first claim, so that a crash right after it is noticed.
-        let present = presence::sign_on(&context).await?;
+        let Some(present) = presence::sign_on(&context, &shutdown).await? else {
+            return Ok(());
+        };
         let standing = Standing::new(&context);
         let _ = vitals.standing.set(standing.clone());
         context
