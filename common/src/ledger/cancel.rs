@@ -6,9 +6,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, Statement, Valu
 
 use super::convert::{agent_id, name};
 use super::entity::tasks;
-use super::patience::bounded;
 use super::slots::Slots;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
 
 /// What became of the wish to cancel a task.
@@ -33,15 +32,17 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not take it.
     pub async fn cancel(&self, task_id: TaskId, now: Timestamp) -> Result<Cancelled, LedgerError> {
-        bounded(self.cancel_at_once(task_id, now)).await
+        self.within(|db| self.cancel_at_once(db, task_id, now))
+            .await
     }
 
     async fn cancel_at_once(
         &self,
+        db: &Connections,
         task_id: TaskId,
         now: Timestamp,
     ) -> Result<Cancelled, LedgerError> {
-        let tx = self.begin().await?;
+        let tx = db.begin().await?;
         let Some(row) = tasks::Entity::find_by_id(task_id.uuid()).one(&tx).await? else {
             return Ok(Cancelled::Unknown);
         };
