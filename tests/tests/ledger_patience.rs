@@ -87,6 +87,7 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         load(),
         runnable_agents(10),
         cancel(TaskId::generate(), now),
+        to_cancel(worker),
         reprioritise(TaskId::generate(), Priority::new(5).unwrap()),
         promote_due(now),
         next_due(),

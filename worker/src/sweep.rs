@@ -1,4 +1,4 @@
-//! The slow round that finds what nobody announced: lost doorbells, expired tasks, agents to look at.
+//! The slow round that finds what nobody announced: lost doorbells and cancellations, expired tasks, agents to look at.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,10 @@ async fn round(
             "tasks expired before they were started"
         );
         context.outward.ended_elsewhere(expired);
+    }
+    // Whose signal was lost. Telling the dispatcher again is harmless.
+    for task_id in context.ledger.to_cancel(context.worker_id).await? {
+        intake.cancel(task_id);
     }
     for agent_id in context.ledger.runnable_agents(MAX_AGENTS).await? {
         intake.ring(agent_id);

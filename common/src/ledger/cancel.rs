@@ -10,6 +10,10 @@ use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
 
+/// Its conditions are those of a small index, written out so that the databases see that.
+const TO_CANCEL: &str = "SELECT task_id FROM tasks WHERE worker_id = $1 AND cancel_requested \
+     AND status = 'running' LIMIT 500";
+
 /// What became of the wish to cancel a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
@@ -34,6 +38,19 @@ impl Ledger {
     pub async fn cancel(&self, task_id: TaskId, now: Timestamp) -> Result<Cancelled, LedgerError> {
         self.within(|db| self.cancel_at_once(db, task_id, now))
             .await
+    }
+
+    /// What `worker_id` runs and is to drop, at most a batch of it: for a worker that did not hear of the wish.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn to_cancel(&self, worker_id: WorkerId) -> Result<Vec<TaskId>, LedgerError> {
+        let rows = self
+            .within(|db| db.query(TO_CANCEL, [worker_id.uuid().into()]))
+            .await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
+            .collect()
     }
 
     async fn cancel_at_once(

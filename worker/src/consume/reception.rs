@@ -119,7 +119,7 @@ impl Reception {
             return;
         };
         if let Err(error) = self.publisher.publish(signal).await {
-            tracing::warn!(%task_id, %error, "a cancellation could not be announced; it takes effect when the attempt ends");
+            tracing::warn!(%task_id, %error, "a cancellation could not be announced; the worker finds it in the ledger");
         }
     }
 }
