@@ -4,6 +4,8 @@
 
 mod reader;
 mod secret;
+mod servers;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -14,6 +16,8 @@ use url::Url;
 
 pub use reader::{ConfigError, Reader};
 pub use secret::Secret;
+pub use servers::{DatabaseSettings, RabbitMqSettings, RedisSettings};
+pub use tls::Tls;
 
 /// The settings of one process.
 #[derive(Clone, Debug)]
@@ -62,49 +66,6 @@ pub struct AuthSettings {
     pub required: bool,
     /// The HS256 key; at least 32 bytes when `required`.
     pub jwt_secret: Secret,
-}
-
-/// The PostgreSQL ledger.
-#[derive(Clone, Debug)]
-pub struct DatabaseSettings {
-    /// `postgres://…`, from `DATABASE_URL` or put together from `POSTGRES_*`.
-    pub url: Secret,
-    /// Whether any of those variables was set.
-    pub configured: bool,
-    /// Connections that one process may open.
-    pub max_connections: u32,
-}
-
-/// The Redis cache.
-#[derive(Clone, Debug)]
-pub struct RedisSettings {
-    /// Host name.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Password, if the server wants one.
-    pub password: Option<Secret>,
-    /// Database number.
-    pub database: u32,
-}
-
-/// The RabbitMQ broker.
-#[derive(Clone, Debug)]
-pub struct RabbitMqSettings {
-    /// Host name.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Login.
-    pub user: String,
-    /// Password.
-    pub password: Secret,
-    /// Virtual host.
-    pub vhost: String,
-    /// Put before every exchange and queue name.
-    pub prefix: String,
-    /// Whether durable queues are quorum queues (else classic).
-    pub quorum: bool,
 }
 
 /// What holds for every agent that says nothing else.
@@ -191,23 +152,9 @@ impl Settings {
                 metrics_require_auth: env.boolean("METRICS_REQUIRE_AUTH", false)?,
             },
             auth: auth(&env)?,
-            database: database(&env)?,
-            redis: RedisSettings {
-                host: env.text("REDIS_HOST", "redis_ingestion")?,
-                port: env.number("REDIS_PORT", 6379, 1, 65_535)?,
-                password: env.optional("REDIS_PASSWORD").map(Secret::new),
-                database: env.number("REDIS_DB", 0, 0, 65_535)?,
-            },
-            rabbitmq: RabbitMqSettings {
-                host: env.text("RABBITMQ_HOST", "rabbitmq")?,
-                port: env.number("RABBITMQ_PORT", 5672, 1, 65_535)?,
-                user: env.text("RABBITMQ_USER", "agentic_user")?,
-                password: Secret::new(env.optional("RABBITMQ_PASSWORD").unwrap_or_default()),
-                vhost: env.text("RABBITMQ_VHOST", "/")?,
-                prefix: env.optional("RABBITMQ_PREFIX").unwrap_or_default(),
-                quorum: env.one_of("RABBITMQ_QUEUE_TYPE", "quorum", &["quorum", "classic"])?
-                    == "quorum",
-            },
+            database: servers::database(&env)?,
+            redis: servers::redis(&env)?,
+            rabbitmq: servers::rabbitmq(&env)?,
             agents: AgentSettings {
                 max_concurrent_sessions: env.number(
                     "MAX_CONCURRENT_AGENT_SESSIONS",
@@ -242,50 +189,6 @@ fn auth(env: &Reader) -> Result<AuthSettings, ConfigError> {
     Ok(AuthSettings {
         required,
         jwt_secret: Secret::new(jwt_secret),
-    })
-}
-
-fn database(env: &Reader) -> Result<DatabaseSettings, ConfigError> {
-    let max_connections = env.number("DATABASE_MAX_CONNECTIONS", 10, 2, 1_000)?;
-    if let Some(url) = env.optional("DATABASE_URL") {
-        let accepts = "must be an address such as postgres://user:password@host:5432/database";
-        let parsed = Url::parse(&url).map_err(|_| ConfigError::new("DATABASE_URL", accepts))?;
-        if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-            return Err(ConfigError::new("DATABASE_URL", accepts));
-        }
-        return Ok(DatabaseSettings {
-            url: Secret::new(url),
-            configured: true,
-            max_connections,
-        });
-    }
-    let host = env.text("POSTGRES_HOST", "postgresql_ingestion")?;
-    let port: u16 = env.number("POSTGRES_PORT", 5432, 1, 65_535)?;
-    let name = env.text("POSTGRES_DB", "agentic_ingestion")?;
-    let user = env.text("POSTGRES_USER", "agentic_user")?;
-    let password = env.optional("POSTGRES_PASSWORD").unwrap_or_default();
-    let mut url = Url::parse("postgres://host/")
-        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    url.set_host(Some(&host))
-        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    let assigned = url
-        .set_port(Some(port))
-        .and_then(|()| url.set_username(&user));
-    assigned
-        .and_then(|()| {
-            if password.is_empty() {
-                Ok(())
-            } else {
-                url.set_password(Some(&password))
-            }
-        })
-        .map_err(|()| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    url.set_path(&name);
-    let configured = env.optional("POSTGRES_HOST").is_some();
-    Ok(DatabaseSettings {
-        url: Secret::new(url.into()),
-        configured,
-        max_connections,
     })
 }
 

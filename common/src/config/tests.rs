@@ -112,3 +112,78 @@ fn a_language_model_has_both_prices_or_none() {
         "LLM_INPUT_COST must be set when LLM_OUTPUT_COST is; 0 is for free"
     );
 }
+
+/// A file with `content` for as long as it is not dropped.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn with(content: &str) -> Self {
+        let name = format!("config-test-{}.pem", uuid::Uuid::new_v4().simple());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn encryption_is_off_unless_asked_for_and_brings_its_own_port() {
+    let plain = settings(&[]).unwrap();
+    assert!(plain.rabbitmq.tls.is_none() && plain.redis.tls.is_none());
+    assert_eq!(plain.rabbitmq.port, 5672);
+    let encrypted = settings(&[("RABBITMQ_TLS", "true"), ("REDIS_TLS", "true")]).unwrap();
+    assert!(encrypted.rabbitmq.tls.is_some() && encrypted.redis.tls.is_some());
+    assert_eq!(encrypted.rabbitmq.port, 5671);
+    let elsewhere = settings(&[("RABBITMQ_TLS", "true"), ("RABBITMQ_PORT", "7000")]).unwrap();
+    assert_eq!(elsewhere.rabbitmq.port, 7000);
+}
+
+#[test]
+fn an_authority_that_cannot_be_used_or_would_not_be_is_refused() {
+    let nothing = File::with("no certificate");
+    let broken = File::with("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    let certificate = File::with("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for server in ["RABBITMQ", "REDIS", "POSTGRES"] {
+        let (file, switch) = (format!("{server}_CA_FILE"), format!("{server}_TLS"));
+        for unusable in ["/nowhere/ca.pem", nothing.path(), broken.path()] {
+            let error = settings(&[(&file, unusable), (&switch, "true")]).unwrap_err();
+            let accepts = "must name a readable file with certificates in PEM";
+            assert_eq!(error, format!("{file} {accepts}"), "{unusable}");
+        }
+        assert!(settings(&[(&file, certificate.path()), (&switch, "true")]).is_ok());
+    }
+    let unused = settings(&[("REDIS_CA_FILE", certificate.path())]).unwrap_err();
+    assert_eq!(unused, "REDIS_TLS must be true when REDIS_CA_FILE is set");
+    let file = ("POSTGRES_CA_FILE", certificate.path());
+    let unused = settings(&[file, ("POSTGRES_SSLMODE", "require")]).unwrap_err();
+    assert_eq!(
+        unused,
+        "POSTGRES_SSLMODE must be verify-ca or verify-full when POSTGRES_CA_FILE is set"
+    );
+}
+
+#[test]
+fn the_address_of_the_database_says_how_it_is_encrypted() {
+    let query = |pairs: &[(&str, &str)]| {
+        let settings = settings(pairs).unwrap();
+        let url = Url::parse(settings.database.url.expose()).unwrap();
+        url.query().unwrap_or_default().to_owned()
+    };
+    assert_eq!(query(&[]), "");
+    assert_eq!(query(&[("POSTGRES_SSLMODE", "disable")]), "sslmode=disable");
+    let certificate = File::with("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let checked = query(&[("POSTGRES_CA_FILE", certificate.path())]);
+    assert!(
+        checked.starts_with("sslmode=verify-full&sslrootcert="),
+        "{checked}"
+    );
+}
