@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent_directory::AgentDirectory;
 use crate::auth::Authenticator;
 use crate::edge::Edge;
-use crate::health::{DependencyCheck, HealthBoard};
+use crate::health::{Dependency, HealthBoard};
 use crate::service::Service;
 use crate::task_reader::{BesideLedger, TaskReader};
 use crate::{routes, server};
@@ -32,8 +32,8 @@ pub struct ApiContext {
     pub settings: Arc<Settings>,
     /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// What `/health` asks; [`LedgerCheck`](crate::LedgerCheck) is the least.
-    pub checks: Vec<Arc<dyn DependencyCheck>>,
+    /// What `/health` asks; the ledger is the least.
+    pub dependencies: Vec<Dependency>,
     /// What bounds requests and connections.
     pub limits: Limits,
 }
@@ -136,12 +136,12 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         commands,
         settings,
         metrics,
-        checks,
+        dependencies,
         limits,
     } = context;
     let service = Arc::new(Service {
         agents: AgentDirectory::new(ledger.clone()),
-        health: HealthBoard::new(checks),
+        health: HealthBoard::new(dependencies),
         tasks: TaskReader::new(ledger.clone(), beside),
         ledger,
         commands,

@@ -21,7 +21,7 @@ mod views;
 
 pub use application::{ApiContext, Application, Limits};
 pub use auth::Level;
-pub use full_strength::{BrokerCheck, BuildError, CacheCheck, FullStrength};
-pub use health::{Carries, DependencyCheck, LedgerCheck};
+pub use full_strength::{BuildError, FullStrength};
+pub use health::{Carries, Dependency};
 pub use problem::{ApiError, FieldFault, Problem};
 pub use routes::openapi_document;

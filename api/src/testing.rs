@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::application::edge;
 use crate::edge::Edge;
-use crate::{ApiContext, DependencyCheck, Limits};
+use crate::{ApiContext, Dependency, Limits};
 
 /// The key of [`TestApi::with_auth`].
 pub(crate) const SECRET: &str = "Zk3v9Qp1Lx7Wm5Rt8Ny2Bc6Hd4Jf0GsA";
@@ -196,16 +196,16 @@ impl TestApi {
     pub(crate) async fn with(
         variables: &[(&str, &str)],
         limits: Limits,
-        checks: Vec<Arc<dyn DependencyCheck>>,
+        dependencies: Vec<Dependency>,
     ) -> Self {
-        Self::build(TestLedger::Broken, variables, limits, checks).await
+        Self::build(TestLedger::Broken, variables, limits, dependencies).await
     }
 
     async fn build(
         ledger: TestLedger,
         variables: &[(&str, &str)],
         limits: Limits,
-        checks: Vec<Arc<dyn DependencyCheck>>,
+        dependencies: Vec<Dependency>,
     ) -> Self {
         let variables: BTreeMap<String, String> = variables
             .iter()
@@ -219,7 +219,7 @@ impl TestApi {
             commands: commands.clone(),
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled).unwrap()),
             settings,
-            checks,
+            dependencies,
             limits,
         };
         Self {

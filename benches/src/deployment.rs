@@ -224,5 +224,6 @@ fn settings(servers: &Servers, name: &str, brain: &Brain) -> Result<Vec<(String,
         ),
         ("BRAIN_FACTORY_HOST", brain.address.ip().to_string()),
         ("BRAIN_FACTORY_PORT", brain.address.port().to_string()),
+        ("WORKER_HEALTH_PORT", "0".to_owned()),
     ]))
 }

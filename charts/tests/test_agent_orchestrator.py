@@ -22,7 +22,7 @@ NO_VOLUME = {"persistence": {"enabled": False}, "serviceAccount": {"create": Fal
 OWN_SECRETS = {
     "requireAuth": True,
     "secret": {"jwtSecret": "jwt-" + "k" * 32, "llmApiKey": "llm-key-1", "postgresPassword": "pg-password-1"},
-    "postgres": {"host": "postgres.data", "user": "agentic_user"},
+    "postgres": {"host": "postgres.data", "user": "agentic_user", "caSecretName": "postgres-authority"},
     "llm": {"baseUrl": "http://ollama:11434/v1", "model": "small"},
 }
 EVERYTHING = {
@@ -215,6 +215,17 @@ class Pod(unittest.TestCase):
                 on_a_claim = mounts[folder] in {claim["metadata"]["name"] for claim in claims}
                 self.assertEqual(on_a_claim, values is not NO_VOLUME)
 
+    def test_the_authority_of_the_database_is_where_the_process_looks(self):
+        environment, pod = environment_of(OWN_SECRETS), pod_of(OWN_SECRETS)
+        file = pathlib.PurePath(environment["POSTGRES_CA_FILE"]["value"])
+        mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mounts[str(file.parent)])
+        self.assertEqual(volume["secret"]["secretName"], "postgres-authority")
+        self.assertEqual(volume["secret"]["items"], [{"key": "ca.crt", "path": file.name}])
+        self.assertNotIn("POSTGRES_CA_FILE", environment_of(EVERYTHING))
+        mode = environment_of({"postgres": {"host": "p", "sslMode": "require"}})["POSTGRES_SSLMODE"]["value"]
+        self.assertEqual(mode, "require")
+
     def test_the_image_has_a_tag_that_says_what_it_is(self):
         version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
         self.assertEqual(container_of(PLAIN)["image"], f"agent-orchestrator:{version}")
@@ -229,6 +240,8 @@ class Refusal(unittest.TestCase):
             ({"requireAuth": True, "secret": {"jwtSecret": "short"}}, "jwtSecret"),
             ({"secret": {"existingName": "mine", "jwtSecret": long_enough}}, "jwtSecret"),
             ({"image": {"tag": "latest"}}, "tag"),
+            ({"postgres": {"sslMode": "always"}}, "sslMode"),
+            ({"postgres": {"sslMode": "require", "caSecretName": "authority"}}, "sslMode"),
             ({"llm": {"baseUrl": "http://ollama/v1"}}, "model"),
             ({"llm": {"baseUrl": "ollama"}}, "baseUrl"),
             ({"ingress": {"enabled": True}}, "host"),

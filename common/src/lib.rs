@@ -8,6 +8,7 @@ pub mod cache;
 pub mod commands;
 pub mod config;
 pub mod domain;
+pub mod health;
 pub mod ledger;
 pub mod messaging;
 pub mod metrics;

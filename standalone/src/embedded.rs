@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use orchestrator_api::{ApiContext, Application, LedgerCheck, Limits};
+use orchestrator_api::{ApiContext, Application, Dependency, Limits};
 use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::config::{BrainFactorySettings, Settings};
 use orchestrator_common::domain::{Timestamp, WorkerId};
@@ -74,7 +74,7 @@ impl Embedded {
                 commands: Arc::new(worker.intake()),
                 settings: Arc::clone(&settings),
                 metrics,
-                checks: vec![Arc::new(LedgerCheck(ledger.ledger.clone()))],
+                dependencies: vec![Dependency::ledger(ledger.ledger.clone())],
                 limits: Limits::default(),
             },
             listener,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use orchestrator_common::config::{
-    BrainFactorySettings, DatabaseSettings, HttpSettings, LlmSettings, Settings,
+    BrainFactorySettings, DatabaseSettings, HttpSettings, LlmPrices, Settings,
 };
 use orchestrator_common::domain::SettlementRules;
 use orchestrator_common::ledger::{Ledger, LedgerOptions};
@@ -116,16 +116,20 @@ pub async fn brain_factory_alone(settings: &Settings) -> anyhow::Result<BrainFac
 fn brain_factory_on(listener: TcpListener, settings: &Settings) -> anyhow::Result<BrainFactory> {
     let options = BrainFactoryOptions {
         llm: settings.llm.clone(),
-        prices: settings.llm.as_ref().and_then(prices),
+        prices: settings
+            .llm
+            .as_ref()
+            .and_then(|llm| llm.prices)
+            .map(token_prices),
         simulation: settings.brain_factory.simulation,
         ..BrainFactoryOptions::default()
     };
     Ok(BrainFactory::build(listener, options)?)
 }
 
-fn prices(llm: &LlmSettings) -> Option<TokenPrices> {
-    (llm.input_cost.is_some() || llm.output_cost.is_some()).then(|| TokenPrices {
-        input_per_million: llm.input_cost.unwrap_or(0.0),
-        output_per_million: llm.output_cost.unwrap_or(0.0),
-    })
+fn token_prices(prices: LlmPrices) -> TokenPrices {
+    TokenPrices {
+        input_per_million: prices.input,
+        output_per_million: prices.output,
+    }
 }

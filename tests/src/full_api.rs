@@ -211,5 +211,6 @@ pub fn redis_settings() -> RedisSettings {
             .password()
             .map(|password| Secret::new(password.to_owned())),
         database: url.path().trim_matches('/').parse().unwrap_or_default(),
+        tls: None,
     }
 }

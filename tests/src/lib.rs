@@ -9,6 +9,7 @@ pub mod private_servers;
 pub mod process;
 pub mod tcp_proxy;
 pub mod test_broker;
+pub mod tls;
 mod wait;
 
 pub use wait::{eventually, eventually_within};

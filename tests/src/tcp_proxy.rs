@@ -1,6 +1,8 @@
 //! A network that fails on demand: forwards TCP connections, and can cut, refuse, or silently hold them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +20,8 @@ struct Weather {
     requests_held: bool,
     /// Nothing comes back from the server.
     answers_held: bool,
+    /// Connections that were made before are silent in both directions.
+    established_held: bool,
 }
 
 /// A proxy in front of one server; it ends when dropped.
@@ -25,6 +29,7 @@ struct Weather {
 pub struct TcpProxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    connections: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -37,10 +42,18 @@ impl TcpProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (weather, _) = watch::channel(Weather::default());
-        let accepting = tokio::spawn(accept(listener, server.to_owned(), weather.clone()));
+        let connections = Arc::default();
+        let accepting = accept(
+            listener,
+            server.to_owned(),
+            weather.clone(),
+            Arc::clone(&connections),
+        );
+        let accepting = tokio::spawn(accepting);
         Ok(Self {
             address,
             weather,
+            connections,
             accepting,
         })
     }
@@ -49,6 +62,12 @@ impl TcpProxy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often somebody has connected, refused or not.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Breaks every connection that there is; new ones are accepted.
@@ -78,6 +97,12 @@ impl TcpProxy {
             .send_modify(|weather| weather.answers_held = true);
     }
 
+    /// Silences every connection that there is; new ones work.
+    pub fn hold_established(&self) {
+        self.weather
+            .send_modify(|weather| weather.established_held = true);
+    }
+
     /// Good weather again; what was held flows on.
     pub fn restore(&self) {
         self.weather.send_modify(|weather| {
@@ -96,8 +121,14 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: String, weather: watch::Sender<Weather>) {
+async fn accept(
+    listener: TcpListener,
+    server: String,
+    weather: watch::Sender<Weather>,
+    connections: Arc<AtomicU64>,
+) {
     while let Ok((client, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::Relaxed);
         if weather.borrow().refusing {
             continue;
         }
@@ -112,12 +143,20 @@ async fn accept(listener: TcpListener, server: String, weather: watch::Sender<We
 }
 
 async fn forward(client: TcpStream, server: TcpStream, mut weather: watch::Receiver<Weather>) {
-    let cuts = weather.borrow().cuts;
+    let (cuts, is_newer) = {
+        let weather = weather.borrow();
+        (weather.cuts, weather.established_held)
+    };
     let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = pump(from_client, to_server, weather.clone(), |w| w.requests_held);
-    let answers = pump(from_server, to_client, weather.clone(), |w| w.answers_held);
+    let held = move |weather: &Weather| weather.established_held && !is_newer;
+    let requests = pump(from_client, to_server, weather.clone(), |weather| {
+        weather.requests_held || held(weather)
+    });
+    let answers = pump(from_server, to_client, weather.clone(), |weather| {
+        weather.answers_held || held(weather)
+    });
     tokio::select! {
         () = requests => {}
         () = answers => {}
@@ -129,7 +168,7 @@ async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut weather: watch::Receiver<Weather>,
-    held: fn(&Weather) -> bool,
+    held: impl Fn(&Weather) -> bool,
 ) {
     let mut buffer = vec![0; 16_384];
     while let Ok(read) = from.read(&mut buffer).await {

@@ -57,6 +57,7 @@ impl TestBroker {
             vhost: uri.vhost,
             prefix: format!("test-{}.", Uuid::new_v4().simple()),
             quorum,
+            tls: None,
         };
         let shutdown = CancellationToken::new();
         Ok(Self {

@@ -31,6 +31,7 @@ fn settings() -> RedisSettings {
         port,
         password: password.map(|p| orchestrator_common::config::Secret::new(p.to_owned())),
         database: u32::try_from(info.redis_settings().db()).unwrap(),
+        tls: None,
     }
 }
 

@@ -522,12 +522,16 @@ async fn a_waiting_task_is_cancelled_at_once_and_a_running_one_when_it_ends(test
         ledger.cancel(running, now).await.unwrap(),
         Cancelled::Requested(worker)
     );
+    assert_eq!(ledger.to_cancel(worker).await.unwrap(), [running]);
+    let other = ledger.to_cancel(WorkerId::generate()).await.unwrap();
+    assert_eq!(other, []);
     end(ledger, &started[0].claim, retryable(), now).await;
     let record = ledger.task(running).await.unwrap().unwrap();
     assert_eq!(
         (record.status, record.error.unwrap().code),
         (TaskStatus::Cancelled, ErrorCode::Cancelled)
     );
+    assert_eq!(ledger.to_cancel(worker).await.unwrap(), []);
     assert_eq!(
         ledger
             .cancel(orchestrator_common::domain::TaskId::generate(), now)

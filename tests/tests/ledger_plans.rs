@@ -76,6 +76,12 @@ async fn work(ledger: &Ledger, agent: &AgentId) -> Vec<(&'static str, Reads)> {
     let started = claim(ledger, agent, worker, now).await;
     measured("claim").await;
 
+    let unheard = started[0].claim.task_id;
+    ledger.cancel(unheard, now).await.unwrap();
+    measured("cancel a running one").await;
+    assert_eq!(ledger.to_cancel(worker).await.unwrap(), [unheard]);
+    measured("to_cancel").await;
+
     let completions = started.into_iter().map(ended).collect();
     let dispatch = Dispatch {
         completions,
@@ -163,6 +169,7 @@ fn assert_reads(when: &str, work: Vec<(&str, Reads)>) {
             "promote_due" => Some("tasks_due"),
             "expire" => Some("tasks_expiring"),
             "recover" => Some("tasks_running"),
+            "to_cancel" => Some("tasks_to_cancel"),
             _ => None,
         };
         if let Some(own) = own {

@@ -33,6 +33,7 @@ fn topology() -> Topology {
         vhost: "/".to_owned(),
         prefix: String::new(),
         quorum: true,
+        tls: None,
     };
     Topology::new(&settings).unwrap()
 }

@@ -11,7 +11,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use orchestrator_common::auth::{Level, Verifier};
 use orchestrator_common::config::Secret;
-use orchestrator_common::domain::{Priority, TaskId, TaskStatus};
+use orchestrator_common::domain::{Priority, TaskId, TaskStatus, Timestamp};
+use orchestrator_common::ledger::Cancelled;
 use orchestrator_common::messaging::Source;
 use orchestrator_tests::eventually;
 use orchestrator_tests::full_worker::FullStrength;
@@ -194,6 +195,37 @@ async fn running_tasks_are_cancelled_through_the_queue_wherever_they_run() {
     assert_eq!(full.broker.depth(Source::DeadLetters).await.unwrap(), 0);
     one.stop().await.unwrap();
     other.stop().await.unwrap();
+    full.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_whose_signal_was_lost_is_found_in_the_ledger() {
+    let full = FullStrength::start().await.unwrap();
+    let worker = full.worker(10).await.unwrap();
+    let agent_id = full.agent("a", 10).await.unwrap();
+    let events = full.events("task.cancelled.#").await.unwrap();
+    let slow = json!({"delay_ms": 60_000});
+    let cancelled = full.send_task(&agent_id, slow.clone()).await.unwrap();
+    let other = full.send_task(&agent_id, slow).await.unwrap();
+    for task_id in [cancelled, other] {
+        full.reaches(task_id, TaskStatus::Running).await.unwrap();
+    }
+    // As a worker does that dies before it has told the others.
+    let asked = full.ledger.cancel(cancelled, Timestamp::now()).await;
+    assert_eq!(asked.unwrap(), Cancelled::Requested(worker.worker_id));
+    full.reaches(cancelled, TaskStatus::Cancelled)
+        .await
+        .unwrap();
+    let event = full.next(&events).await.unwrap();
+    assert_eq!(event.body["task_id"], cancelled.to_string());
+    let other = full.ledger.task(other).await.unwrap().unwrap();
+    assert_eq!(other.status, TaskStatus::Running);
+    // It need not wait for the other one.
+    full.ledger
+        .cancel(other.task.task_id, Timestamp::now())
+        .await
+        .unwrap();
+    worker.stop().await.unwrap();
     full.remove().await;
 }
 

@@ -1,29 +1,31 @@
 //! The worker at full strength: one worker with the broker, Redis and PostgreSQL around it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use orchestrator_common::auth::Verifier;
 use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
 use orchestrator_common::cache::{Cache, CacheUnavailable};
-use orchestrator_common::config::{ConfigError, DatabaseSettings, Settings};
+use orchestrator_common::config::{ConfigError, Settings};
 use orchestrator_common::domain::{SettlementRules, WorkerId};
+use orchestrator_common::health::{Board, CacheCheck, ConsumingCheck, LedgerCheck};
 use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
 use orchestrator_common::messaging::{
-    Broker, Consuming, Decoder, Publisher, PublisherOptions, Supervisor, Topology,
+    Broker, Decoder, Publisher, PublisherOptions, Supervisor, Topology,
 };
 use orchestrator_common::metrics::{Metrics, MetricsError};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{Announcer, Bell, Reach};
 use crate::consume::{self, Admission, Reception};
+use crate::health::{self, Doors, Readiness, Vitals, prove_subscription};
 use crate::outward::Outward;
 use crate::worker::{Worker, WorkerContext};
 
 /// How long another worker may be silent before its tasks are put back.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Time between two proofs that the broker still answers.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two attempts to reach a ledger that is not there yet.
 const LEDGER_PAUSE: Duration = Duration::from_secs(2);
 /// How long a stopping worker waits for the last announcements to reach Redis and the broker.
@@ -55,8 +57,11 @@ pub struct Application {
     topology: Arc<Topology>,
     publishing: Broker,
     consuming: Broker,
+    proving: Broker,
     brain: BrainFactoryClient,
     metrics: Arc<Metrics>,
+    health: Option<TcpListener>,
+    started: Instant,
 }
 
 impl Application {
@@ -71,10 +76,22 @@ impl Application {
             topology: Arc::new(Topology::new(&settings.rabbitmq)?),
             publishing: Broker::new(&settings.rabbitmq, "worker, publishing")?,
             consuming: Broker::new(&settings.rabbitmq, "worker, consuming")?,
+            proving: Broker::new(&settings.rabbitmq, "worker, proving")?,
             brain: BrainFactoryClient::new(&settings.brain_factory)?,
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
             settings,
+            health: None,
+            started: Instant::now(),
         })
+    }
+
+    /// Has the worker say over HTTP how it is.
+    #[must_use]
+    pub fn with_health_on(self, listener: TcpListener) -> Self {
+        Self {
+            health: Some(listener),
+            ..self
+        }
     }
 
     /// The worker's own identifier, new for every process.
@@ -95,13 +112,47 @@ impl Application {
     /// Waits for a ledger that is not there yet, or has no schema yet.
     ///
     /// # Errors
-    /// When the ledger does not answer when the worker registers itself.
-    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), LedgerError> {
+    /// When the settings make no address of a ledger, or it will never take the worker's sign of life.
+    pub async fn run_until_stopped(
+        mut self,
+        shutdown: CancellationToken,
+    ) -> Result<(), LedgerError> {
         // The worker can be told to drain over the broker, too.
         let stop = shutdown.child_token();
-        let Some(ledger) = open_ledger(&self.settings, &stop).await else {
+        let ledger = open_ledger(&self.settings).await?;
+        let vitals = Arc::new(Vitals::new());
+        let mut supervisor =
+            Supervisor::new(self.consuming, Arc::clone(&self.topology), stop.clone());
+        let ended = CancellationToken::new();
+        let _answers_until_the_end = ended.clone().drop_guard();
+        if let Some(listener) = self.health.take() {
+            let doors = Doors {
+                vitals: Arc::clone(&vitals),
+                readiness: Readiness {
+                    worker_id: self.worker_id,
+                    board: Board::new(vec![
+                        Arc::new(LedgerCheck(ledger.clone())),
+                        Arc::new(ConsumingCheck(supervisor.consuming())),
+                        Arc::new(CacheCheck(self.cache.clone())),
+                    ]),
+                    vitals: Arc::clone(&vitals),
+                    started: self.started,
+                    stopping: stop.clone(),
+                },
+                metrics: Arc::clone(&self.metrics),
+                verifier: self
+                    .settings
+                    .http
+                    .metrics_require_auth
+                    .then(|| Verifier::new(&self.settings.auth))
+                    .flatten(),
+            };
+            tokio::spawn(health::serve(listener, Arc::new(doors), ended));
+        }
+        if !wait_for_schema(&ledger, &stop).await {
+            ledger.close().await;
             return Ok(());
-        };
+        }
         let last_words = CancellationToken::new();
         let (publisher, publishing) = Publisher::start(
             self.publishing,
@@ -129,7 +180,7 @@ impl Application {
             announcer: Some(announcer),
             bell: Some(bell),
         };
-        let worker = Worker::new(WorkerContext {
+        let context = WorkerContext {
             worker_id: self.worker_id,
             host: host(),
             ledger: ledger.clone(),
@@ -140,7 +191,8 @@ impl Application {
             silence: SILENCE,
             shutdown_grace: self.settings.shutdown_grace,
             outward: outward.clone(),
-        });
+        };
+        let worker = Worker::with_vitals(context, Arc::clone(&vitals));
         let reception = Arc::new(Reception {
             worker_id: self.worker_id,
             ledger: ledger.clone(),
@@ -157,10 +209,15 @@ impl Application {
             metrics: Arc::clone(&self.metrics),
             shutdown: stop.clone(),
         });
-        let mut supervisor = Supervisor::new(self.consuming, self.topology, stop.clone());
         let loops = consume::start(&reception, &mut supervisor);
         let (consuming, supervising) = supervisor.start();
-        let probing = tokio::spawn(probe(consuming, stop.clone()));
+        let proving = tokio::spawn(prove_subscription(
+            consuming,
+            self.proving,
+            self.topology,
+            vitals.subscription.clone(),
+            stop.clone(),
+        ));
 
         let worked = worker.run_until_stopped(stop.clone()).await;
         // Also when the worker failed.
@@ -174,62 +231,35 @@ impl Application {
         last_words.cancel();
         joined("publishing", publishing).await;
         joined("consuming", supervising).await;
-        joined("probing", probing).await;
+        joined("proving", proving).await;
         ledger.close().await;
         worked
     }
 }
 
-/// Opens the ledger once it is there with its schema; `None` when the worker is stopped before.
-async fn open_ledger(settings: &Settings, stop: &CancellationToken) -> Option<Ledger> {
+/// Prepares for the ledger; nothing is asked of it yet.
+async fn open_ledger(settings: &Settings) -> Result<Ledger, LedgerError> {
     let options = LedgerOptions {
         max_concurrent_sessions: settings.agents.max_concurrent_sessions,
         auto_start: settings.agents.auto_start,
         rules: SettlementRules::default(),
     };
-    let DatabaseSettings {
-        url,
-        max_connections,
-        ..
-    } = &settings.database;
-    let opened = async {
-        loop {
-            let error = match Ledger::open_postgres(url, *max_connections, options).await {
-                // Any question that needs the schema will do.
-                Ok(ledger) => match ledger.load().await {
-                    Ok(_) => return ledger,
-                    Err(error) => {
-                        ledger.close().await;
-                        error
-                    }
-                },
-                Err(error) => error,
-            };
+    let database = &settings.database;
+    Ledger::open_postgres(&database.url, database.max_connections, options).await
+}
+
+/// Waits until the ledger is there with its schema; `false` when the worker is stopped before.
+async fn wait_for_schema(ledger: &Ledger, stop: &CancellationToken) -> bool {
+    let there = async {
+        // Any question that needs the schema will do.
+        while let Err(error) = ledger.load().await {
             tracing::warn!(%error, "PostgreSQL (DATABASE_URL or POSTGRES_*) does not answer, or orchestrator-migrate has not run; waiting");
             tokio::time::sleep(LEDGER_PAUSE).await;
         }
     };
     tokio::select! {
-        ledger = opened => Some(ledger),
-        () = stop.cancelled() => None,
-    }
-}
-
-/// Proves now and then that the broker answers; the supervisor notices by itself when the connection is gone.
-async fn probe(consuming: Consuming, stop: CancellationToken) {
-    let mut well = true;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PROBE_INTERVAL) => {}
-        }
-        match consuming.probe().await {
-            Ok(_) if well => {}
-            Ok(took) => tracing::info!(?took, "the broker answers again"),
-            Err(error) if well => tracing::warn!(%error, "the broker does not answer"),
-            Err(_) => {}
-        }
-        well = consuming.is_connected();
+        () = there => true,
+        () = stop.cancelled() => false,
     }
 }
 

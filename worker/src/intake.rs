@@ -89,6 +89,8 @@ pub(crate) enum Notice {
     Doubt,
     /// A task is to be dropped if it runs here; the ledger knows of the wish already.
     Cancel(TaskId),
+    /// Somebody wants to know whether the dispatcher still turns.
+    Probe(oneshot::Sender<()>),
 }
 
 /// A handle to a worker. Cheap to clone.
@@ -153,6 +155,12 @@ impl Intake {
     /// Drops a task if it runs here: for a task whose cancellation the ledger has noted.
     pub(crate) fn cancel(&self, task_id: TaskId) {
         let _ = self.notices.send(Notice::Cancel(task_id));
+    }
+
+    /// Waits for the dispatcher to answer; `false` once it has ended.
+    pub(crate) async fn answers(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.notices.send(Notice::Probe(answer)).is_ok() && answered.await.is_ok()
     }
 
     /// Follows whether the worker has room for more tasks.

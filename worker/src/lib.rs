@@ -10,6 +10,7 @@ mod application;
 mod consume;
 mod dispatcher;
 mod executor;
+mod health;
 mod intake;
 mod lifecycle;
 mod outward;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orchestrator_common::domain::{Timestamp, WorkerId};
+use orchestrator_common::domain::{RetryPolicy, Timestamp, WorkerId};
 use orchestrator_common::ledger::{self, LedgerError, Welcome, WorkerRecord};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Pulse;
 use crate::intake::Intake;
 use crate::watch::{LOCK_GRACE, Watch};
 use crate::worker::WorkerContext;
@@ -20,6 +21,11 @@ use crate::worker::WorkerContext;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The same in a ledger that one process has for itself, where a sign of life costs a write to its disk.
 const INTERVAL_ALONE: Duration = Duration::from_secs(1);
+/// Delays between attempts at the first sign of life.
+const SIGN_ON_RETRY: RetryPolicy = RetryPolicy {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(5),
+};
 /// The silence that is allowed to a worker that nobody can take tasks from.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -63,6 +69,11 @@ impl Standing {
     pub(crate) fn may_claim(&self) -> bool {
         let state = self.state.borrow();
         !state.exposed && state.seen_at.elapsed() < self.silence.mul_f64(2.0 / 3.0)
+    }
+
+    /// How long ago the latest sign of life was begun that the ledger took.
+    pub(crate) fn seen_ago(&self) -> Duration {
+        self.state.borrow().seen_at.elapsed()
     }
 
     /// Ends when what is started now may be run by others.
@@ -129,25 +140,52 @@ fn let_go(state: &mut State) {
     }
 }
 
-/// Gives the first sign of life.
-pub(crate) async fn sign_on(context: &WorkerContext) -> Result<ledger::Presence, LedgerError> {
+/// Gives the first sign of life, however often it takes; `None` when the worker is stopped before.
+///
+/// # Errors
+/// When the ledger takes none and never will.
+pub(crate) async fn sign_on(
+    context: &WorkerContext,
+    stop: &CancellationToken,
+) -> Result<Option<ledger::Presence>, LedgerError> {
     let mut presence = context.ledger.presence(WorkerRecord {
         worker_id: context.worker_id,
         host: context.host.clone(),
         capacity: context.capacity,
     });
-    presence.beat().await?;
-    Ok(presence)
+    let mut attempt = 0_u32;
+    loop {
+        let beat = tokio::select! {
+            beat = presence.beat() => beat,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let error = match beat {
+            Ok(_) => return Ok(Some(presence)),
+            Err(error @ LedgerError::Unavailable(_)) => error,
+            Err(error @ (LedgerError::Unacceptable(_) | LedgerError::Corrupt(_))) => {
+                return Err(error);
+            }
+        };
+        attempt = attempt.saturating_add(1);
+        let retry_in = SIGN_ON_RETRY.delay(attempt, None, fastrand::f64());
+        tracing::warn!(%error, ?retry_in, "the ledger did not take the first sign of life");
+        tokio::select! {
+            () = tokio::time::sleep(retry_in) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
 }
 
 /// Gives signs of life until `stop`, then returns what is to be signed off.
 pub(crate) async fn beat(
     mut presence: ledger::Presence,
     standing: Standing,
+    pulse: Pulse,
     stop: CancellationToken,
 ) -> ledger::Presence {
     let mut ticks = ticks(presence.is_shared());
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return presence,
             _ = ticks.tick() => {}
@@ -166,10 +204,16 @@ pub(crate) async fn beat(
 }
 
 /// Looks at the other workers until `stop`, and puts back the tasks of those that are lost.
-pub(crate) async fn watch(context: Arc<WorkerContext>, intake: Intake, stop: CancellationToken) {
+pub(crate) async fn watch(
+    context: Arc<WorkerContext>,
+    intake: Intake,
+    pulse: Pulse,
+    stop: CancellationToken,
+) {
     let mut watch = Watch::new(context.silence);
     let mut ticks = ticks(context.ledger.is_shared());
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
@@ -183,6 +227,7 @@ pub(crate) async fn watch(context: Arc<WorkerContext>, intake: Intake, stop: Can
             }
         };
         for lost in lost {
+            pulse.beat();
             if let Err(error) = recover(&context, &intake, lost).await {
                 tracing::warn!(worker_id = %lost, %error, "a lost worker's tasks could not be put back yet");
             }

@@ -1,4 +1,4 @@
-//! The slow round that finds what nobody announced: lost doorbells, expired tasks, agents to look at.
+//! The slow round that finds what nobody announced: lost doorbells and cancellations, expired tasks, agents to look at.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use orchestrator_common::ledger::LedgerError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Pulse;
 use crate::intake::Intake;
 use crate::presence;
 use crate::schedule::Schedule;
@@ -25,11 +26,13 @@ pub(crate) async fn run(
     context: Arc<WorkerContext>,
     intake: Intake,
     schedule: Schedule,
+    pulse: Pulse,
     stop: CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        pulse.beat();
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
@@ -58,6 +61,10 @@ async fn round(
             "tasks expired before they were started"
         );
         context.outward.ended_elsewhere(expired);
+    }
+    // Whose signal was lost. Telling the dispatcher again is harmless.
+    for task_id in context.ledger.to_cancel(context.worker_id).await? {
+        intake.cancel(task_id);
     }
     for agent_id in context.ledger.runnable_agents(MAX_AGENTS).await? {
         intake.ring(agent_id);

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatcher::Dispatcher;
+use crate::health::{Vitals, prove_dispatching};
 use crate::intake::{Intake, Outlets};
 use crate::outward::Outward;
 use crate::presence::Standing;
@@ -51,17 +52,24 @@ pub struct Worker {
     context: Arc<WorkerContext>,
     intake: Intake,
     outlets: Outlets,
+    vitals: Arc<Vitals>,
 }
 
 impl Worker {
     /// Makes a worker; nothing runs yet.
     #[must_use]
     pub fn new(context: WorkerContext) -> Self {
+        Self::with_vitals(context, Arc::new(Vitals::new()))
+    }
+
+    /// As [`Self::new`], with signs of life that others look at.
+    pub(crate) fn with_vitals(context: WorkerContext, vitals: Arc<Vitals>) -> Self {
         let (intake, outlets) = Intake::new();
         Self {
             context: Arc::new(context),
             intake,
             outlets,
+            vitals,
         }
     }
 
@@ -82,17 +90,23 @@ impl Worker {
     /// Works until `shutdown`, then starts nothing more and waits for what runs; what has not ended within the grace
     /// period is handed back to the ledger, to be run elsewhere or after the next start.
     ///
+    /// Waits for a ledger that does not answer at the start.
+    ///
     /// # Errors
-    /// When the ledger does not answer at the start.
+    /// When the ledger will never take the worker's sign of life.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), LedgerError> {
         let Self {
             context,
             intake,
             outlets,
+            vitals,
         } = self;
         // Before the first claim, so that a crash right after it is noticed.
-        let present = presence::sign_on(&context).await?;
+        let Some(present) = presence::sign_on(&context, &shutdown).await? else {
+            return Ok(());
+        };
         let standing = Standing::new(&context);
+        let _ = vitals.standing.set(standing.clone());
         context
             .metrics
             .set_worker_capacity(u64::from(context.capacity));
@@ -107,18 +121,21 @@ impl Worker {
         let beating = background.spawn(presence::beat(
             present,
             standing.clone(),
+            vitals.presence.clone(),
             helpers_stop.clone(),
         ));
         background.spawn(standing.clone().keep(helpers_stop.clone()));
         background.spawn(presence::watch(
             Arc::clone(&context),
             intake.clone(),
+            vitals.watch.clone(),
             helpers_stop.clone(),
         ));
         background.spawn(sweep::run(
             Arc::clone(&context),
             intake.clone(),
             schedule.clone(),
+            vitals.sweep.clone(),
             helpers_stop.clone(),
         ));
         background.spawn(lifecycle::run(
@@ -129,6 +146,7 @@ impl Worker {
         ));
         background.close();
 
+        tokio::spawn(prove_dispatching(intake.clone(), vitals.dispatcher.clone()));
         let hand_back = CancellationToken::new();
         let dispatcher = Dispatcher::new(
             Arc::clone(&context),

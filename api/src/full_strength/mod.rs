@@ -2,7 +2,6 @@
 //! them is.
 
 mod broker_commands;
-mod checks;
 mod endorsement;
 mod ledger_intake;
 mod queued_statuses;
@@ -25,11 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::recently_accepted::RecentlyAccepted;
 use crate::rest::Rest;
 use crate::task_reader::BesideLedger;
-use crate::{ApiContext, Application, LedgerCheck, Limits};
+use crate::{ApiContext, Application, Dependency, Limits};
 use broker_commands::BrokerCommands;
 use endorsement::Endorsement;
-
-pub use checks::{BrokerCheck, CacheCheck};
 
 /// How long an operation waits for a connection to PostgreSQL before the API turns elsewhere.
 const LEDGER_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -102,10 +99,10 @@ impl FullStrength {
             commands: Arc::new(commands),
             settings,
             metrics: Arc::new(metrics),
-            checks: vec![
-                Arc::new(LedgerCheck(ledger.clone())),
-                Arc::new(BrokerCheck(publisher)),
-                Arc::new(CacheCheck(cache.clone())),
+            dependencies: vec![
+                Dependency::ledger(ledger.clone()),
+                Dependency::broker(publisher),
+                Dependency::cache(cache.clone()),
             ],
             limits: Limits::default(),
         };

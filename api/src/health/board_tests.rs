@@ -1,8 +1,9 @@
-//! What dependencies amount to, and what a flood of probes costs them.
+//! What dependencies amount to.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use orchestrator_common::health::DependencyCheck;
 
 use super::*;
 use crate::Limits;
@@ -12,15 +13,12 @@ use crate::testing::TestApi;
 enum Behaviour {
     Answers,
     Fails,
-    Hangs,
 }
 
 #[derive(Debug)]
 struct Scripted {
     name: &'static str,
-    carries: Carries,
     behaviour: Behaviour,
-    asked: AtomicUsize,
 }
 
 impl DependencyCheck for Scripted {
@@ -28,17 +26,11 @@ impl DependencyCheck for Scripted {
         self.name
     }
 
-    fn carries(&self) -> Carries {
-        self.carries
-    }
-
     fn check(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             match self.behaviour {
                 Behaviour::Answers => Ok(()),
                 Behaviour::Fails => Err("password authentication failed for host db-7".into()),
-                Behaviour::Hangs => std::future::pending().await,
             }
         })
     }
@@ -57,23 +49,15 @@ const NOTHING: Carries = Carries {
     reading: false,
 };
 
-fn scripted(name: &'static str, carries: Carries, behaviour: Behaviour) -> Arc<Scripted> {
-    Arc::new(Scripted {
-        name,
-        carries,
-        behaviour,
-        asked: AtomicUsize::new(0),
-    })
-}
-
-async fn api(checks: &[(&'static str, Carries, Behaviour)]) -> TestApi {
-    let checks = checks
+async fn api(dependencies: &[(&'static str, Carries, Behaviour)]) -> TestApi {
+    let dependencies = dependencies
         .iter()
-        .map(|(name, carries, behaviour)| {
-            scripted(name, *carries, *behaviour) as Arc<dyn DependencyCheck>
+        .map(|&(name, carries, behaviour)| Dependency {
+            check: Arc::new(Scripted { name, behaviour }),
+            carries,
         })
         .collect();
-    TestApi::with(&[], Limits::default(), checks).await
+    TestApi::with(&[], Limits::default(), dependencies).await
 }
 
 #[tokio::test]
@@ -135,26 +119,4 @@ async fn when_it_can_neither_accept_nor_read_it_is_unhealthy_and_alive() {
         (live.status.as_u16(), &live.json()["status"]),
         (200, &"alive".into())
     );
-}
-
-#[tokio::test]
-async fn dependencies_that_hang_are_given_up_together() {
-    let board = HealthBoard::new(vec![
-        scripted("one", READS, Behaviour::Hangs),
-        scripted("two", ACCEPTS, Behaviour::Hangs),
-    ]);
-    let started = Instant::now();
-    assert_eq!(board.report().await.status, Health::Unhealthy);
-    assert!(
-        started.elapsed() < PATIENCE * 2,
-        "they were asked one after the other"
-    );
-}
-
-#[tokio::test]
-async fn a_flood_of_probes_asks_each_dependency_once() {
-    let ledger = scripted("ledger", READS, Behaviour::Answers);
-    let board = HealthBoard::new(vec![ledger.clone()]);
-    join_all((0..100).map(|_| board.report())).await;
-    assert_eq!(ledger.asked.load(Ordering::SeqCst), 1);
 }

@@ -18,10 +18,10 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
     Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
 };
 
-use crate::config::RedisSettings;
+use crate::config::{RedisSettings, Tls};
 use circuit::Circuit;
 use keys::Keys;
 
@@ -52,7 +52,7 @@ impl Cache {
     /// # Errors
     /// When the settings make no address.
     pub fn new(settings: &RedisSettings, prefix: &str) -> Result<Self, CacheUnavailable> {
-        let client = Client::open(address(settings).map_err(said)?).map_err(said)?;
+        let client = client(settings).map_err(said)?;
         let connection = connect(&client).map_err(said)?;
         Ok(Self {
             client,
@@ -146,12 +146,37 @@ fn connect(client: &Client) -> RedisResult<ConnectionManager> {
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
+fn client(settings: &RedisSettings) -> RedisResult<Client> {
+    let address = address(settings)?;
+    match &settings.tls {
+        Some(Tls {
+            authorities: Some(certificates),
+        }) => Client::build_with_tls(
+            address,
+            TlsCertificates {
+                client_tls: None,
+                root_cert: Some(certificates.as_bytes().to_vec()),
+            },
+        ),
+        Some(Tls { authorities: None }) | None => Client::open(address),
+    }
+}
+
 fn address(settings: &RedisSettings) -> RedisResult<ConnectionInfo> {
     let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
     if let Some(password) = &settings.password {
         login = login.set_password(password.expose());
     }
-    let address = ConnectionAddr::Tcp(settings.host.clone(), settings.port);
+    let (host, port) = (settings.host.clone(), settings.port);
+    let address = match settings.tls {
+        Some(_) => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        },
+        None => ConnectionAddr::Tcp(host, port),
+    };
     let info = address.into_connection_info()?;
     Ok(info
         .set_redis_settings(login)

@@ -4,8 +4,11 @@
 
 mod reader;
 mod secret;
+mod servers;
+mod tls;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use url::Url;
 
 pub use reader::{ConfigError, Reader};
 pub use secret::Secret;
+pub use servers::{DatabaseSettings, RabbitMqSettings, RedisSettings};
+pub use tls::Tls;
 
 /// The settings of one process.
 #[derive(Clone, Debug)]
@@ -63,49 +68,6 @@ pub struct AuthSettings {
     pub jwt_secret: Secret,
 }
 
-/// The PostgreSQL ledger.
-#[derive(Clone, Debug)]
-pub struct DatabaseSettings {
-    /// `postgres://…`, from `DATABASE_URL` or put together from `POSTGRES_*`.
-    pub url: Secret,
-    /// Whether any of those variables was set.
-    pub configured: bool,
-    /// Connections that one process may open.
-    pub max_connections: u32,
-}
-
-/// The Redis cache.
-#[derive(Clone, Debug)]
-pub struct RedisSettings {
-    /// Host name.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Password, if the server wants one.
-    pub password: Option<Secret>,
-    /// Database number.
-    pub database: u32,
-}
-
-/// The RabbitMQ broker.
-#[derive(Clone, Debug)]
-pub struct RabbitMqSettings {
-    /// Host name.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Login.
-    pub user: String,
-    /// Password.
-    pub password: Secret,
-    /// Virtual host.
-    pub vhost: String,
-    /// Put before every exchange and queue name.
-    pub prefix: String,
-    /// Whether durable queues are quorum queues (else classic).
-    pub quorum: bool,
-}
-
 /// What holds for every agent that says nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentSettings {
@@ -119,11 +81,17 @@ pub struct AgentSettings {
     pub auto_start: bool,
 }
 
-/// How much one worker takes on.
-#[derive(Clone, Copy, Debug)]
+/// How much one worker takes on, and where it says how it is.
+#[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// Tasks in flight at the same time.
     pub concurrency: u32,
+    /// Address of its health endpoints and metrics.
+    pub health_host: String,
+    /// Port of the same; `None` when it has none.
+    pub health_port: Option<NonZeroU16>,
+    /// Whether that port was named: without it, several workers of one machine would want the same.
+    pub health_port_named: bool,
 }
 
 /// Who makes the agents.
@@ -148,10 +116,17 @@ pub struct LlmSettings {
     pub model: String,
     /// Key, if the endpoint wants one.
     pub api_key: Option<Secret>,
-    /// Price of a million tokens that the model reads, in US dollars.
-    pub input_cost: Option<f64>,
-    /// Price of a million tokens that the model writes, in US dollars.
-    pub output_cost: Option<f64>,
+    /// What it costs, if that is known.
+    pub prices: Option<LlmPrices>,
+}
+
+/// Prices of a language model, in US dollars.
+#[derive(Clone, Copy, Debug)]
+pub struct LlmPrices {
+    /// Of a million tokens that the model reads.
+    pub input: f64,
+    /// Of a million tokens that the model writes.
+    pub output: f64,
 }
 
 impl Settings {
@@ -177,23 +152,9 @@ impl Settings {
                 metrics_require_auth: env.boolean("METRICS_REQUIRE_AUTH", false)?,
             },
             auth: auth(&env)?,
-            database: database(&env)?,
-            redis: RedisSettings {
-                host: env.text("REDIS_HOST", "redis_ingestion")?,
-                port: env.number("REDIS_PORT", 6379, 1, 65_535)?,
-                password: env.optional("REDIS_PASSWORD").map(Secret::new),
-                database: env.number("REDIS_DB", 0, 0, 65_535)?,
-            },
-            rabbitmq: RabbitMqSettings {
-                host: env.text("RABBITMQ_HOST", "rabbitmq")?,
-                port: env.number("RABBITMQ_PORT", 5672, 1, 65_535)?,
-                user: env.text("RABBITMQ_USER", "agentic_user")?,
-                password: Secret::new(env.optional("RABBITMQ_PASSWORD").unwrap_or_default()),
-                vhost: env.text("RABBITMQ_VHOST", "/")?,
-                prefix: env.optional("RABBITMQ_PREFIX").unwrap_or_default(),
-                quorum: env.one_of("RABBITMQ_QUEUE_TYPE", "quorum", &["quorum", "classic"])?
-                    == "quorum",
-            },
+            database: servers::database(&env)?,
+            redis: servers::redis(&env)?,
+            rabbitmq: servers::rabbitmq(&env)?,
             agents: AgentSettings {
                 max_concurrent_sessions: env.number(
                     "MAX_CONCURRENT_AGENT_SESSIONS",
@@ -207,6 +168,9 @@ impl Settings {
             },
             worker: WorkerSettings {
                 concurrency: env.number("WORKER_CONCURRENCY", 1_000, 1, 100_000)?,
+                health_host: env.text("WORKER_HEALTH_HOST", "0.0.0.0")?,
+                health_port: NonZeroU16::new(env.number("WORKER_HEALTH_PORT", 8201, 0, 65_535)?),
+                health_port_named: env.optional("WORKER_HEALTH_PORT").is_some(),
             },
             brain_factory: brain_factory(&env)?,
             llm: llm(&env)?,
@@ -225,50 +189,6 @@ fn auth(env: &Reader) -> Result<AuthSettings, ConfigError> {
     Ok(AuthSettings {
         required,
         jwt_secret: Secret::new(jwt_secret),
-    })
-}
-
-fn database(env: &Reader) -> Result<DatabaseSettings, ConfigError> {
-    let max_connections = env.number("DATABASE_MAX_CONNECTIONS", 10, 2, 1_000)?;
-    if let Some(url) = env.optional("DATABASE_URL") {
-        let accepts = "must be an address such as postgres://user:password@host:5432/database";
-        let parsed = Url::parse(&url).map_err(|_| ConfigError::new("DATABASE_URL", accepts))?;
-        if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-            return Err(ConfigError::new("DATABASE_URL", accepts));
-        }
-        return Ok(DatabaseSettings {
-            url: Secret::new(url),
-            configured: true,
-            max_connections,
-        });
-    }
-    let host = env.text("POSTGRES_HOST", "postgresql_ingestion")?;
-    let port: u16 = env.number("POSTGRES_PORT", 5432, 1, 65_535)?;
-    let name = env.text("POSTGRES_DB", "agentic_ingestion")?;
-    let user = env.text("POSTGRES_USER", "agentic_user")?;
-    let password = env.optional("POSTGRES_PASSWORD").unwrap_or_default();
-    let mut url = Url::parse("postgres://host/")
-        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    url.set_host(Some(&host))
-        .map_err(|_| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    let assigned = url
-        .set_port(Some(port))
-        .and_then(|()| url.set_username(&user));
-    assigned
-        .and_then(|()| {
-            if password.is_empty() {
-                Ok(())
-            } else {
-                url.set_password(Some(&password))
-            }
-        })
-        .map_err(|()| ConfigError::new("POSTGRES_HOST", "must be a host name"))?;
-    url.set_path(&name);
-    let configured = env.optional("POSTGRES_HOST").is_some();
-    Ok(DatabaseSettings {
-        url: Secret::new(url.into()),
-        configured,
-        max_connections,
     })
 }
 
@@ -305,106 +225,25 @@ fn llm(env: &Reader) -> Result<Option<LlmSettings>, ConfigError> {
         base_url,
         model,
         api_key: env.optional("LLM_API_KEY").map(Secret::new),
-        input_cost: env.price("LLM_INPUT_COST")?,
-        output_cost: env.price("LLM_OUTPUT_COST")?,
+        prices: prices(env)?,
     }))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
-        let variables = pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Settings::from_variables(variables).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_empty_environment_gives_the_documented_defaults() {
-        let settings = settings(&[]).unwrap();
-        assert_eq!(
-            (settings.http.host.as_str(), settings.http.port),
-            ("0.0.0.0", 8200)
-        );
-        assert_eq!(
-            settings.database.url.expose(),
-            "postgres://agentic_user@postgresql_ingestion:5432/agentic_ingestion"
-        );
-        assert_eq!(
-            (settings.redis.host.as_str(), settings.redis.port),
-            ("redis_ingestion", 6379)
-        );
-        assert_eq!(
-            (
-                settings.rabbitmq.host.as_str(),
-                settings.rabbitmq.user.as_str()
-            ),
-            ("rabbitmq", "agentic_user")
-        );
-        assert_eq!(settings.agents.max_concurrent_sessions, 10);
-        assert_eq!(settings.agents.session_timeout, Duration::from_secs(3_600));
-        assert_eq!(settings.worker.concurrency, 1_000);
-        assert!(
-            !settings.auth.required
-                && settings.agents.metrics_enabled
-                && settings.agents.auto_start
-        );
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_what_is_accepted() {
-        let refused = |name: &str, value: &str| settings(&[(name, value)]).unwrap_err();
-        assert_eq!(
-            refused("AGENT_ORCHESTRATOR_PORT", "abc"),
-            "AGENT_ORCHESTRATOR_PORT must be a whole number from 0 to 65535"
-        );
-        assert_eq!(
-            refused("REQUIRE_AUTH", "maybe"),
-            "REQUIRE_AUTH must be true or false"
-        );
-        assert!(
-            refused("DATABASE_URL", "mysql://x").starts_with("DATABASE_URL must be an address")
-        );
-        assert!(
-            refused("LLM_BASE_URL", "http://localhost/v1")
-                .starts_with("LLM_MODEL must name a model")
-        );
-        assert!(refused("RABBITMQ_QUEUE_TYPE", "lazy").contains("quorum, classic"));
-    }
-
-    #[test]
-    fn authentication_needs_a_secret_worth_the_name() {
-        for weak in [
-            "",
-            "short",
-            "your-secret-key-change-in-production-please",
-            &"a".repeat(40),
-        ] {
-            let error = settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", weak)]).unwrap_err();
-            assert!(error.starts_with("JWT_SECRET must"), "{error}");
-        }
-        let strong = "Zk3v9Qp1Lx7Wm5Rt8Ny2Bc6Hd4Jf0GsA";
-        assert!(settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", strong)]).is_ok());
-    }
-
-    #[test]
-    fn secrets_never_show_in_debug_output() {
-        let shown = format!(
-            "{:?}",
-            settings(&[
-                ("JWT_SECRET", "hunter2-jwt"),
-                ("POSTGRES_PASSWORD", "hunter2-pg"),
-                ("RABBITMQ_PASSWORD", "hunter2-mq"),
-                ("REDIS_PASSWORD", "hunter2-rd"),
-                ("LLM_BASE_URL", "http://localhost/v1"),
-                ("LLM_MODEL", "m"),
-                ("LLM_API_KEY", "hunter2-llm"),
-            ])
-            .unwrap()
-        );
-        assert!(!shown.contains("hunter2"), "{shown}");
+/// Both or none: a price that is missing is not zero, and a cost that leaves half out is wrong.
+fn prices(env: &Reader) -> Result<Option<LlmPrices>, ConfigError> {
+    let needed = |missing: &str, other: &str| {
+        ConfigError::new(
+            missing,
+            format!("must be set when {other} is; 0 is for free"),
+        )
+    };
+    match (env.price("LLM_INPUT_COST")?, env.price("LLM_OUTPUT_COST")?) {
+        (Some(input), Some(output)) => Ok(Some(LlmPrices { input, output })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(needed("LLM_OUTPUT_COST", "LLM_INPUT_COST")),
+        (None, Some(_)) => Err(needed("LLM_INPUT_COST", "LLM_OUTPUT_COST")),
     }
 }
+
+#[cfg(test)]
+mod tests;

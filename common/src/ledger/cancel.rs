@@ -6,10 +6,13 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, Statement, Valu
 
 use super::convert::{agent_id, name};
 use super::entity::tasks;
-use super::patience::bounded;
 use super::slots::Slots;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
+
+/// Its conditions are those of a small index, written out so that the databases see that.
+const TO_CANCEL: &str = "SELECT task_id FROM tasks WHERE worker_id = $1 AND cancel_requested \
+     AND status = 'running' LIMIT 500";
 
 /// What became of the wish to cancel a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +36,30 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not take it.
     pub async fn cancel(&self, task_id: TaskId, now: Timestamp) -> Result<Cancelled, LedgerError> {
-        bounded(self.cancel_at_once(task_id, now)).await
+        self.within(|db| self.cancel_at_once(db, task_id, now))
+            .await
+    }
+
+    /// What `worker_id` runs and is to drop, at most a batch of it: for a worker that did not hear of the wish.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn to_cancel(&self, worker_id: WorkerId) -> Result<Vec<TaskId>, LedgerError> {
+        let rows = self
+            .within(|db| db.query(TO_CANCEL, [worker_id.uuid().into()]))
+            .await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
+            .collect()
     }
 
     async fn cancel_at_once(
         &self,
+        db: &Connections,
         task_id: TaskId,
         now: Timestamp,
     ) -> Result<Cancelled, LedgerError> {
-        let tx = self.begin().await?;
+        let tx = db.begin().await?;
         let Some(row) = tasks::Entity::find_by_id(task_id.uuid()).one(&tx).await? else {
             return Ok(Cancelled::Unknown);
         };

@@ -11,6 +11,7 @@ use sqlx::postgres::PgSslMode;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use url::{Host, Url};
 
+use super::access::Access;
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::config::Secret;
 
@@ -51,8 +52,7 @@ impl Ledger {
         let write = Database::connect(connect(None)).await?;
         let read = Database::connect(connect(Some(SQLITE_READERS))).await?;
         Ok(Self {
-            write,
-            read,
+            access: Access::new(write, read),
             options,
         })
     }
@@ -126,8 +126,7 @@ impl Ledger {
             });
         let connection = Database::connect(connect).await?;
         Ok(Self {
-            write: connection.clone(),
-            read: connection,
+            access: Access::new(connection.clone(), connection),
             options,
         })
     }

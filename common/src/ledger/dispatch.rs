@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::patience::bounded;
 use super::slots::Slots;
-use super::{Ingested, Ingestion, Ledger, LedgerError};
+use super::{Connections, Ingested, Ingestion, Ledger, LedgerError};
 use crate::domain::{AgentId, Claim, Completion, NewTask, Settlement, Timestamp, Usage, WorkerId};
 
 /// What a worker brings to a dispatch.
@@ -76,11 +75,13 @@ impl Ledger {
         dispatch: Dispatch,
         now: Timestamp,
     ) -> Result<Dispatched, LedgerError> {
-        bounded(self.dispatch_at_once(worker_id, dispatch, now)).await
+        self.within(|db| self.dispatch_at_once(db, worker_id, dispatch, now))
+            .await
     }
 
     async fn dispatch_at_once(
         &self,
+        db: &Connections,
         worker_id: WorkerId,
         dispatch: Dispatch,
         now: Timestamp,
@@ -99,7 +100,7 @@ impl Ledger {
                 .map(|completion| completion.claim.agent_id.clone()),
         );
 
-        let tx = self.begin().await?;
+        let tx = db.begin().await?;
         let mut slots = Slots::lock(&tx, agent_ids, &self.options).await?;
         let completions = self.complete(&tx, &mut slots, completions, now).await?;
         let shares = super::claim::shares(&slots, &arrivals, room, now);

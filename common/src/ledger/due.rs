@@ -7,10 +7,9 @@ use uuid::Uuid;
 
 use super::cancel::end_waiting;
 use super::convert::{agent_id, name};
-use super::patience::bounded;
 use super::rows::in_list;
 use super::slots::Slots;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{AgentId, ErrorCode, TaskError, TaskId, TaskStatus, Timestamp};
 
 /// The most tasks of one transaction.
@@ -35,16 +34,16 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not take it.
     pub async fn promote_due(&self, now: Timestamp) -> Result<Promoted, LedgerError> {
-        bounded(self.promote(now)).await
+        self.within(|db| self.promote(db, now)).await
     }
 
-    async fn promote(&self, now: Timestamp) -> Result<Promoted, LedgerError> {
+    async fn promote(&self, db: &Connections, now: Timestamp) -> Result<Promoted, LedgerError> {
         let due = "run_at <= $1 AND status IN ('scheduled', 'retrying')";
-        let found = self.find(&format!("{due} ORDER BY run_at"), now).await?;
+        let found = find(db, &format!("{due} ORDER BY run_at"), now).await?;
         let more = found.len() >= BATCH as usize;
         let mut agents = Vec::new();
         if !found.is_empty() {
-            let tx = self.begin().await?;
+            let tx = db.begin().await?;
             let mut slots = self.lock_agents_of(&tx, &found).await?;
             for (agent_id, tasks) in self.find_again(&tx, &found, due, now).await? {
                 let ids: Vec<TaskId> = tasks.iter().map(|(id, _)| *id).collect();
@@ -60,7 +59,7 @@ impl Ledger {
             slots.store(&tx, now).await?;
             tx.commit().await?;
         }
-        let next_due = self.next_due().await?;
+        let next_due = next_due(db).await?;
         Ok(Promoted {
             agents,
             next_due,
@@ -73,16 +72,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, LedgerError> {
-        let sql = "SELECT MIN(run_at) FROM tasks WHERE status IN ('scheduled', 'retrying')";
-        let row = self
-            .read
-            .query_one_raw(Statement::from_string(self.backend(), sql))
-            .await?;
-        let next = row
-            .map(|row| row.try_get_by_index::<Option<i64>>(0))
-            .transpose()?
-            .flatten();
-        Ok(next.map(Timestamp::from_micros))
+        self.within(next_due).await
     }
 
     /// Gives up tasks that were not started by their `expires_at`, at most a batch of them; returns which.
@@ -90,10 +80,16 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not take it.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<TaskId>, LedgerError> {
+        self.within(|db| self.expire_at_once(db, now)).await
+    }
+
+    async fn expire_at_once(
+        &self,
+        db: &Connections,
+        now: Timestamp,
+    ) -> Result<Vec<TaskId>, LedgerError> {
         let expired = "expires_at IS NOT NULL AND expires_at <= $1 AND status IN ('queued', 'scheduled', 'retrying')";
-        let found = self
-            .find(&format!("{expired} ORDER BY expires_at"), now)
-            .await?;
+        let found = find(db, &format!("{expired} ORDER BY expires_at"), now).await?;
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -101,7 +97,7 @@ impl Ledger {
             ErrorCode::Expired,
             "the task was not started before it expired",
         );
-        let tx = self.begin().await?;
+        let tx = db.begin().await?;
         let mut slots = self.lock_agents_of(&tx, &found).await?;
         let mut ended = Vec::new();
         for (agent_id, tasks) in self.find_again(&tx, &found, expired, now).await? {
@@ -119,29 +115,6 @@ impl Ledger {
         slots.store(&tx, now).await?;
         tx.commit().await?;
         Ok(ended)
-    }
-
-    /// Tasks that look as if `condition` held for them.
-    async fn find(
-        &self,
-        condition: &str,
-        now: Timestamp,
-    ) -> Result<Vec<(TaskId, AgentId)>, LedgerError> {
-        let sql = format!("SELECT task_id, agent_id FROM tasks WHERE {condition} LIMIT {BATCH}");
-        let statement =
-            Statement::from_sql_and_values(self.backend(), sql, [now.as_micros().into()]);
-        let row = |row: QueryResult| -> Result<_, LedgerError> {
-            Ok((
-                row.try_get_by_index::<Uuid>(0)?.into(),
-                agent_id(&row.try_get_by_index::<String>(1)?)?,
-            ))
-        };
-        self.read
-            .query_all_raw(statement)
-            .await?
-            .into_iter()
-            .map(row)
-            .collect()
     }
 
     async fn lock_agents_of(
@@ -185,4 +158,32 @@ impl Ledger {
         }
         Ok(still)
     }
+}
+
+async fn next_due(db: &Connections) -> Result<Option<Timestamp>, LedgerError> {
+    let sql = "SELECT MIN(run_at) FROM tasks WHERE status IN ('scheduled', 'retrying')";
+    let rows = db.query(sql, []).await?;
+    let next = rows
+        .first()
+        .map(|row| row.try_get_by_index::<Option<i64>>(0))
+        .transpose()?
+        .flatten();
+    Ok(next.map(Timestamp::from_micros))
+}
+
+/// Tasks that look as if `condition` held for them.
+async fn find(
+    db: &Connections,
+    condition: &str,
+    now: Timestamp,
+) -> Result<Vec<(TaskId, AgentId)>, LedgerError> {
+    let sql = format!("SELECT task_id, agent_id FROM tasks WHERE {condition} LIMIT {BATCH}");
+    let row = |row: QueryResult| -> Result<_, LedgerError> {
+        Ok((
+            row.try_get_by_index::<Uuid>(0)?.into(),
+            agent_id(&row.try_get_by_index::<String>(1)?)?,
+        ))
+    };
+    let rows = db.query(&sql, [now.as_micros().into()]).await?;
+    rows.into_iter().map(row).collect()
 }

@@ -4,6 +4,7 @@
 //! of one agent happens one after another, in any number of processes; rows of several agents are locked in the order
 //! of their identifiers. SQLite has one writer anyway.
 
+mod access;
 mod cancel;
 mod claim;
 mod complete;
@@ -14,9 +15,9 @@ mod due;
 mod entity;
 mod error;
 mod ingest;
+mod instances;
 mod lifecycle;
 mod orphans;
-mod patience;
 mod presence;
 mod query;
 mod registration;
@@ -25,12 +26,12 @@ mod rows;
 mod slots;
 mod workers;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use std::time::Duration;
+
+use sea_orm::{DatabaseBackend, DatabaseConnection};
 
 use crate::domain::SettlementRules;
+use access::{Access, Connections};
 
 pub use cancel::Cancelled;
 pub use dispatch::{Dispatch, Dispatched, Recorded, Started};
@@ -57,10 +58,7 @@ pub struct LedgerOptions {
 /// The ledger of a cluster: PostgreSQL, or a SQLite file for the embedded default. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    /// For everything that writes; a single connection with SQLite.
-    write: DatabaseConnection,
-    /// For what only reads.
-    read: DatabaseConnection,
+    access: Access,
     options: LedgerOptions,
 }
 
@@ -70,42 +68,40 @@ impl Ledger {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), LedgerError> {
-        self.read.execute_unprepared("SELECT 1").await?;
+        self.within(|db| db.query("SELECT 1", [])).await?;
         Ok(())
     }
 
-    /// The connection that migrations run on.
+    /// The same ledger, every operation of which ends within `patience` (20 s unless said otherwise), with an error if
+    /// need be. Recovering a lost worker ends within that time after each batch of its tasks.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self {
+            access: self.access.with_patience(patience),
+            ..self
+        }
+    }
+
+    /// The connection that migrations run on; what is done with it is not bounded in time.
     #[must_use]
     pub fn connection(&self) -> &DatabaseConnection {
-        &self.write
+        self.access.unbounded()
     }
 
     /// Closes every connection; a SQLite ledger is then one file again.
     pub async fn close(&self) {
-        for connection in [&self.read, &self.write] {
-            if let Err(error) = connection.clone().close().await {
-                tracing::warn!(%error, "a connection to the ledger did not close in order");
-            }
-        }
+        self.access.close().await;
     }
 
     fn backend(&self) -> DatabaseBackend {
-        self.write.get_database_backend()
+        self.access.backend()
     }
 
-    /// Begins a transaction that will write.
-    async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
-        // A deferred SQLite transaction that reads first could not be upgraded when another process wrote meanwhile.
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        patience::bounded(async {
-            Ok(match self.backend() {
-                DatabaseBackend::Sqlite => self.write.begin_with_options(options).await?,
-                _ => self.write.begin().await?,
-            })
-        })
-        .await
+    /// Runs an operation with the connections; see [`Access::within`].
+    async fn within<'a, T, F: Future<Output = Result<T, LedgerError>>>(
+        &'a self,
+        operation: impl FnOnce(&'a Connections) -> F,
+    ) -> Result<T, LedgerError> {
+        self.access.within(operation).await
     }
 }

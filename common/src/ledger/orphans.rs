@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::entity::tasks;
-use super::patience::bounded;
 use super::slots::Slots;
 use super::workers::claim_of;
 use super::{Ledger, LedgerError, Recorded};
@@ -26,11 +25,11 @@ impl Ledger {
         known: &HashSet<TaskId>,
         now: Timestamp,
     ) -> Result<Vec<Recorded>, LedgerError> {
-        bounded(async {
+        self.within(|db| async move {
             let rows = tasks::Entity::find()
                 .filter(tasks::Column::WorkerId.eq(worker_id.uuid()))
                 .filter(sea_orm::sea_query::Expr::cust("status = 'running'"))
-                .all(&self.write)
+                .all(&db.write)
                 .await?;
             let unknown = rows
                 .iter()
@@ -51,7 +50,7 @@ impl Ledger {
                 .iter()
                 .map(|unknown| unknown.claim.agent_id.clone())
                 .collect();
-            let tx = self.begin().await?;
+            let tx = db.begin().await?;
             let mut slots = Slots::lock(&tx, agents, &self.options).await?;
             let handed_back = self.complete(&tx, &mut slots, completions, now).await?;
             slots.store(&tx, now).await?;

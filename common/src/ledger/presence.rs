@@ -7,16 +7,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
-    RuntimeErr, Statement, sea_query::Expr,
+    ColumnTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QuerySelect, RuntimeErr,
+    sea_query::Expr,
 };
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
 
 use super::entity::{tasks, workers};
-use super::patience::bounded;
-use super::{Ledger, LedgerError, WorkerRecord};
+use super::{Connections, Ledger, LedgerError, WorkerRecord};
 use crate::domain::{Timestamp, WorkerId};
 
 /// How long making the session may take.
@@ -56,14 +55,15 @@ pub struct Sighting {
 impl Presence {
     /// Gives a sign of life, and takes the lock again if its session broke.
     ///
-    /// Waits for as long as the server does not answer on an unbroken session, which keeps the lock. Dropping the
+    /// Waits for some time while the server does not answer on an unbroken session, which keeps the lock. Dropping the
     /// future gives up the session, because nobody knows in what state it is then.
     ///
     /// # Errors
     /// When the ledger does not take it; [`Self::is_exposed`] says what others may make of that.
     pub async fn beat(&mut self) -> Result<Welcome, LedgerError> {
         let result = if self.is_shared() {
-            self.beat_on_session().await
+            let ledger = self.ledger.clone();
+            ledger.within(|_db| self.beat_on_session()).await
         } else {
             self.update_row().await
         };
@@ -139,8 +139,8 @@ impl Presence {
     }
 
     async fn open_session(&self) -> Result<PgConnection, sqlx::Error> {
-        let pool = self.ledger.write.get_postgres_connection_pool();
-        let mut session = session_options(&pool.connect_options()).connect().await?;
+        let options = session_options(self.ledger.access.session_options());
+        let mut session = options.connect().await?;
         // Shared, so that it never waits for a session of this worker that the server still takes for alive.
         sqlx::query("SELECT pg_advisory_lock_shared($1)")
             .bind(lock_key(self.worker.worker_id))
@@ -150,15 +150,13 @@ impl Presence {
     }
 
     async fn update_row(&self) -> Result<bool, LedgerError> {
-        let updated = workers::Entity::update_many()
-            .col_expr(
-                workers::Column::HeartbeatAt,
-                Expr::value(Timestamp::now().as_micros()),
-            )
-            .filter(workers::Column::WorkerId.eq(self.worker.worker_id.uuid()))
-            .exec(&self.ledger.write)
-            .await?;
-        Ok(updated.rows_affected > 0)
+        let sql = "UPDATE workers SET heartbeat_at = $1 WHERE worker_id = $2";
+        let values = [
+            Timestamp::now().as_micros().into(),
+            self.worker.worker_id.uuid().into(),
+        ];
+        let updated = self.ledger.within(|db| db.execute(sql, values)).await?;
+        Ok(updated > 0)
     }
 }
 
@@ -187,17 +185,21 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn other_workers(&self, own: WorkerId) -> Result<Vec<Sighting>, LedgerError> {
-        bounded(self.look_at_others(own)).await
+        self.within(|db| self.look_at_others(db, own)).await
     }
 
-    async fn look_at_others(&self, own: WorkerId) -> Result<Vec<Sighting>, LedgerError> {
+    async fn look_at_others(
+        &self,
+        db: &Connections,
+        own: WorkerId,
+    ) -> Result<Vec<Sighting>, LedgerError> {
         let known: Vec<(Uuid, i64)> = workers::Entity::find()
             .select_only()
             .column(workers::Column::WorkerId)
             .column(workers::Column::HeartbeatAt)
             .filter(workers::Column::WorkerId.ne(own.uuid()))
             .into_tuple()
-            .all(&self.read)
+            .all(&db.read)
             .await?;
         let busy: Vec<Option<Uuid>> = tasks::Entity::find()
             .select_only()
@@ -206,10 +208,10 @@ impl Ledger {
             .filter(Expr::cust("status = 'running'"))
             .filter(tasks::Column::WorkerId.ne(own.uuid()))
             .into_tuple()
-            .all(&self.read)
+            .all(&db.read)
             .await?;
         // After the rows: a worker takes its lock before it writes its row.
-        let held = self.held_locks().await?;
+        let held = self.held_locks(db).await?;
         let locked = |id: Uuid| {
             held.as_ref()
                 .is_none_or(|held| held.contains(&lock_key(id.into())))
@@ -232,17 +234,14 @@ impl Ledger {
     }
 
     /// The advisory locks that sessions of this database hold; `None` where there are none to hold.
-    async fn held_locks(&self) -> Result<Option<HashSet<i64>>, LedgerError> {
+    async fn held_locks(&self, db: &Connections) -> Result<Option<HashSet<i64>>, LedgerError> {
         if !self.is_shared() {
             return Ok(None);
         }
         // `pg_locks` splits the key in two halves. A sub-identifier of 1 marks keys of one number.
         let sql = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' \
                    AND objsubid = 1 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let rows = self
-            .read
-            .query_all_raw(Statement::from_string(self.backend(), sql))
-            .await?;
+        let rows = db.query(sql, []).await?;
         let keys: Result<HashSet<i64>, DbErr> =
             rows.iter().map(|row| row.try_get_by_index(0)).collect();
         Ok(Some(keys?))
@@ -254,8 +253,8 @@ fn lock_key(worker_id: WorkerId) -> i64 {
     worker_id.uuid().as_u64_pair().1.cast_signed()
 }
 
-fn session_options(pool: &PgConnectOptions) -> PgConnectOptions {
-    pool.clone()
+fn session_options(options: PgConnectOptions) -> PgConnectOptions {
+    options
         .application_name("agent-orchestrator presence")
         .options([
             // A sign of life that a crash of the server forgets was worth nothing.

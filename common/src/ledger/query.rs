@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
+    ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait},
 };
 
 use super::convert::{agent, agent_id, count};
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
     AgentId, AgentRecord, AgentStatus, DesiredState, TaskId, TaskRecord, TaskStatus,
 };
@@ -54,19 +53,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn agent(&self, agent_id: &AgentId) -> Result<Option<AgentRecord>, LedgerError> {
-        Ok(self
-            .agent_in_any_state(agent_id)
-            .await?
-            .filter(|agent| agent.desired != DesiredState::Removed))
-    }
-
-    /// One agent, also one that is being removed.
-    pub(super) async fn agent_in_any_state(
-        &self,
-        agent_id: &AgentId,
-    ) -> Result<Option<AgentRecord>, LedgerError> {
-        let condition = agents::Column::AgentId.eq(agent_id.as_str());
-        Ok(self.agents_where(condition, 1).await?.into_iter().next())
+        self.within(|db| registered_agent(db, agent_id)).await
     }
 
     /// The agents that `query` asks for, by identifier.
@@ -84,47 +71,8 @@ impl Ledger {
         if let Some(after) = &query.after {
             condition = condition.and(agents::Column::AgentId.gt(after.as_str()));
         }
-        self.agents_where(condition, query.limit).await
-    }
-
-    async fn agents_where(
-        &self,
-        condition: Expr,
-        limit: u32,
-    ) -> Result<Vec<AgentRecord>, LedgerError> {
-        let profiles: sea_orm::RelationDef = agents::Entity::belongs_to(agent_profiles::Entity)
-            .from(agents::Column::AgentId)
-            .to(agent_profiles::Column::AgentId)
-            .into();
-        let rows = agents::Entity::find()
-            .join(JoinType::InnerJoin, profiles)
-            .select_also(agent_profiles::Entity)
-            .filter(condition)
-            .order_by_asc(agents::Column::AgentId)
-            .limit(u64::from(limit))
-            .all(&self.read)
-            .await?;
-        let ids: Vec<String> = rows.iter().map(|(row, _)| row.agent_id.clone()).collect();
-        let mut instances: HashMap<String, Vec<agent_instances::Model>> = HashMap::new();
-        if !ids.is_empty() {
-            let query = agent_instances::Entity::find()
-                .filter(agent_instances::Column::AgentId.is_in(ids))
-                .order_by_asc(agent_instances::Column::CreatedAt);
-            for instance in query.all(&self.read).await? {
-                instances
-                    .entry(instance.agent_id.clone())
-                    .or_default()
-                    .push(instance);
-            }
-        }
-        let record = |(row, profile): (agents::Model, Option<agent_profiles::Model>)| {
-            let profile = profile.ok_or_else(|| {
-                LedgerError::Corrupt(format!("agent {} has no profile", row.agent_id))
-            })?;
-            let instances = instances.remove(&row.agent_id).unwrap_or_default();
-            agent(row, profile, instances)
-        };
-        rows.into_iter().map(record).collect()
+        self.within(|db| agents_where(db, condition, query.limit))
+            .await
     }
 
     /// One task.
@@ -132,11 +80,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn task(&self, task_id: TaskId) -> Result<Option<TaskRecord>, LedgerError> {
-        tasks::Entity::find_by_id(task_id.uuid())
-            .one(&self.read)
-            .await?
-            .map(TaskRecord::try_from)
-            .transpose()
+        self.within(|db| async move {
+            let query = tasks::Entity::find_by_id(task_id.uuid());
+            let row = query.one(&db.read).await?;
+            row.map(TaskRecord::try_from).transpose()
+        })
+        .await
     }
 
     /// Those of `task_ids` that exist, in no particular order.
@@ -144,15 +93,18 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not answer.
     pub async fn tasks(&self, task_ids: &[TaskId]) -> Result<Vec<TaskRecord>, LedgerError> {
-        let mut found = Vec::with_capacity(task_ids.len());
-        for ids in task_ids.chunks(256) {
-            let ids = ids.iter().map(|id| id.uuid());
-            let query = tasks::Entity::find().filter(tasks::Column::TaskId.is_in(ids));
-            for row in query.all(&self.read).await? {
-                found.push(TaskRecord::try_from(row)?);
+        self.within(|db| async move {
+            let mut found = Vec::with_capacity(task_ids.len());
+            for ids in task_ids.chunks(256) {
+                let ids = ids.iter().map(|id| id.uuid());
+                let query = tasks::Entity::find().filter(tasks::Column::TaskId.is_in(ids));
+                for row in query.all(&db.read).await? {
+                    found.push(TaskRecord::try_from(row)?);
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
+        .await
     }
 
     /// What runs on an agent now, at most 10,000 tasks.
@@ -163,8 +115,7 @@ impl Ledger {
         let sql =
             "SELECT task_id FROM tasks WHERE agent_id = $1 AND status = 'running' LIMIT 10000";
         let values = [agent_id.as_str().into()];
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        let rows = self.read.query_all_raw(statement).await?;
+        let rows = self.within(|db| db.query(sql, values)).await?;
         rows.iter()
             .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
             .collect()
@@ -188,9 +139,9 @@ impl Ledger {
             task.task.submitted_at.as_micros().into(),
             task.task.task_id.uuid().into(),
         ];
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        let row = self.read.query_one_raw(statement).await?;
-        row.map(|row| count("count", row.try_get_by_index::<i64>(0)?))
+        let rows = self.within(|db| db.query(&sql, values)).await?;
+        rows.first()
+            .map(|row| count("count", row.try_get_by_index::<i64>(0)?))
             .transpose()
     }
 
@@ -203,11 +154,8 @@ impl Ledger {
                    CAST(COALESCE(SUM(queued), 0) AS BIGINT), CAST(COALESCE(SUM(running), 0) AS BIGINT), \
                    CAST(COALESCE(SUM(sessions), 0) AS BIGINT), CAST(COALESCE(SUM(completed), 0) AS BIGINT), \
                    CAST(COALESCE(SUM(failed), 0) AS BIGINT) FROM agents";
-        let Some(row) = self
-            .read
-            .query_one_raw(Statement::from_string(self.backend(), sql))
-            .await?
-        else {
+        let rows = self.within(|db| db.query(sql, [])).await?;
+        let Some(row) = rows.first() else {
             return Ok(Load::default());
         };
         let number = |column: usize| -> Result<u64, LedgerError> {
@@ -232,12 +180,67 @@ impl Ledger {
                    AND running < COALESCE(max_concurrent_sessions, $1) ORDER BY running LIMIT $2";
         let default_limit = i64::from(self.options.max_concurrent_sessions);
         let values = [default_limit.into(), i64::from(limit).into()];
-        let rows = self
-            .read
-            .query_all_raw(Statement::from_sql_and_values(self.backend(), sql, values))
-            .await?;
+        let rows = self.within(|db| db.query(sql, values)).await?;
         rows.iter()
             .map(|row| agent_id(&row.try_get_by_index::<String>(0)?))
             .collect()
     }
+}
+
+/// One agent, unless it is being removed.
+pub(super) async fn registered_agent(
+    db: &Connections,
+    agent_id: &AgentId,
+) -> Result<Option<AgentRecord>, LedgerError> {
+    let agent = agent_in_any_state(db, agent_id).await?;
+    Ok(agent.filter(|agent| agent.desired != DesiredState::Removed))
+}
+
+/// One agent, also one that is being removed.
+pub(super) async fn agent_in_any_state(
+    db: &Connections,
+    agent_id: &AgentId,
+) -> Result<Option<AgentRecord>, LedgerError> {
+    let condition = agents::Column::AgentId.eq(agent_id.as_str());
+    Ok(agents_where(db, condition, 1).await?.into_iter().next())
+}
+
+async fn agents_where(
+    db: &Connections,
+    condition: Expr,
+    limit: u32,
+) -> Result<Vec<AgentRecord>, LedgerError> {
+    let profiles: sea_orm::RelationDef = agents::Entity::belongs_to(agent_profiles::Entity)
+        .from(agents::Column::AgentId)
+        .to(agent_profiles::Column::AgentId)
+        .into();
+    let rows = agents::Entity::find()
+        .join(JoinType::InnerJoin, profiles)
+        .select_also(agent_profiles::Entity)
+        .filter(condition)
+        .order_by_asc(agents::Column::AgentId)
+        .limit(u64::from(limit))
+        .all(&db.read)
+        .await?;
+    let ids: Vec<String> = rows.iter().map(|(row, _)| row.agent_id.clone()).collect();
+    let mut instances: HashMap<String, Vec<agent_instances::Model>> = HashMap::new();
+    if !ids.is_empty() {
+        let query = agent_instances::Entity::find()
+            .filter(agent_instances::Column::AgentId.is_in(ids))
+            .order_by_asc(agent_instances::Column::CreatedAt);
+        for instance in query.all(&db.read).await? {
+            instances
+                .entry(instance.agent_id.clone())
+                .or_default()
+                .push(instance);
+        }
+    }
+    let record = |(row, profile): (agents::Model, Option<agent_profiles::Model>)| {
+        let profile = profile.ok_or_else(|| {
+            LedgerError::Corrupt(format!("agent {} has no profile", row.agent_id))
+        })?;
+        let instances = instances.remove(&row.agent_id).unwrap_or_default();
+        agent(row, profile, instances)
+    };
+    rows.into_iter().map(record).collect()
 }

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::convert::small;
 use super::entity::{agent_profiles, agents};
+use super::query::{agent_in_any_state, registered_agent};
 use super::slots::Slots;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
     AgentId, AgentRecord, AgentStatus, DesiredState, Registration, Timestamp, prevails_over,
 };
@@ -28,8 +29,18 @@ impl Ledger {
         registration: &Registration,
         now: Timestamp,
     ) -> Result<AgentRecord, LedgerError> {
+        self.within(|db| self.register_at_once(db, registration, now))
+            .await
+    }
+
+    async fn register_at_once(
+        &self,
+        db: &Connections,
+        registration: &Registration,
+        now: Timestamp,
+    ) -> Result<AgentRecord, LedgerError> {
         let id = &registration.agent_id;
-        let tx = self.begin().await?;
+        let tx = db.begin().await?;
         insert_if_new(&tx, id, now).await?;
         let _lock = Slots::lock(&tx, BTreeSet::from([id.clone()]), &self.options).await?;
         let sql = "UPDATE agents SET max_concurrent_sessions = COALESCE($1, max_concurrent_sessions), \
@@ -46,7 +57,7 @@ impl Ledger {
             merge(profile, registration, now)?.update(&tx).await?;
         }
         tx.commit().await?;
-        self.agent(id).await?.ok_or_else(|| {
+        registered_agent(db, id).await?.ok_or_else(|| {
             LedgerError::Corrupt(format!("agent {id} vanished while it was registered"))
         })
     }
@@ -71,11 +82,13 @@ impl Ledger {
             now.as_micros().into(),
             agent_id.as_str().into(),
         ];
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        if self.write.execute_raw(statement).await?.rows_affected() == 0 {
-            return Ok(None);
-        }
-        self.agent_in_any_state(agent_id).await
+        self.within(|db| async move {
+            match db.execute(sql, values).await? {
+                0 => Ok(None),
+                _ => agent_in_any_state(db, agent_id).await,
+            }
+        })
+        .await
     }
 }
 

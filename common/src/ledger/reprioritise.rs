@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, Statement};
 use super::convert::{agent_id, name};
 use super::entity::tasks;
 use super::slots::Slots;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{Priority, TaskId, TaskStatus};
 
 /// What became of the wish to change a task's priority.
@@ -33,7 +33,17 @@ impl Ledger {
         task_id: TaskId,
         priority: Priority,
     ) -> Result<Reprioritised, LedgerError> {
-        let tx = self.begin().await?;
+        self.within(|db| self.reprioritise_at_once(db, task_id, priority))
+            .await
+    }
+
+    async fn reprioritise_at_once(
+        &self,
+        db: &Connections,
+        task_id: TaskId,
+        priority: Priority,
+    ) -> Result<Reprioritised, LedgerError> {
+        let tx = db.begin().await?;
         let Some(row) = tasks::Entity::find_by_id(task_id.uuid()).one(&tx).await? else {
             return Ok(Reprioritised::Unknown);
         };

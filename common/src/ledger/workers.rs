@@ -7,9 +7,8 @@ use sea_orm::{
 
 use super::convert::{agent_id, count};
 use super::entity::{tasks, workers};
-use super::patience::bounded;
 use super::slots::Slots;
-use super::{Ledger, LedgerError, Recorded};
+use super::{Connections, Ledger, LedgerError, Recorded};
 use crate::domain::{Claim, Completion, Outcome, Timestamp, Usage, WorkerId};
 
 /// The most tasks that one recovery transaction puts back.
@@ -47,8 +46,11 @@ impl Ledger {
             .update_columns([workers::Column::HeartbeatAt, workers::Column::Capacity])
             .to_owned();
         let insert = workers::Entity::insert(row).on_conflict(conflict);
-        bounded(async { Ok(insert.exec_without_returning(&self.write).await?) }).await?;
-        Ok(())
+        self.within(|db| async {
+            insert.exec_without_returning(&db.write).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a worker that stopped in order, with nothing left running, and frees the agents it was reconciling.
@@ -56,10 +58,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger does not take it.
     pub async fn sign_off(&self, worker_id: WorkerId) -> Result<(), LedgerError> {
-        workers::Entity::delete_by_id(worker_id.uuid())
-            .exec(&self.write)
-            .await?;
-        Ok(())
+        self.within(|db| forget(db, worker_id)).await
     }
 
     /// Puts back what a lost worker was running and forgets the worker; returns what became of its tasks.
@@ -76,7 +75,7 @@ impl Ledger {
     ) -> Result<Vec<Recorded>, LedgerError> {
         let mut recovered = Vec::new();
         loop {
-            match bounded(self.recover_batch(lost, now)).await? {
+            match self.within(|db| self.recover_batch(db, lost, now)).await? {
                 Batch::Recovered(batch) if batch.len() as u64 >= BATCH => recovered.extend(batch),
                 Batch::Recovered(batch) => {
                     recovered.extend(batch);
@@ -85,15 +84,21 @@ impl Ledger {
                 Batch::Elsewhere => return Ok(recovered),
             }
         }
-        self.free_leases(lost, now).await?;
-        workers::Entity::delete_by_id(lost.uuid())
-            .exec(&self.write)
-            .await?;
+        self.within(|db| async move {
+            self.free_leases(db, lost, now).await?;
+            forget(db, lost).await
+        })
+        .await?;
         Ok(recovered)
     }
 
-    async fn recover_batch(&self, lost: WorkerId, now: Timestamp) -> Result<Batch, LedgerError> {
-        let tx = self.begin().await?;
+    async fn recover_batch(
+        &self,
+        db: &Connections,
+        lost: WorkerId,
+        now: Timestamp,
+    ) -> Result<Batch, LedgerError> {
+        let tx = db.begin().await?;
         if !is_first_to_recover(&tx, lost).await? {
             return Ok(Batch::Elsewhere);
         }
@@ -114,6 +119,12 @@ impl Ledger {
         tx.commit().await?;
         Ok(Batch::Recovered(recovered))
     }
+}
+
+async fn forget(db: &Connections, worker_id: WorkerId) -> Result<(), LedgerError> {
+    let row = workers::Entity::delete_by_id(worker_id.uuid());
+    row.exec(&db.write).await?;
+    Ok(())
 }
 
 /// One step of a recovery.

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use deadpool_lapin::{Config, Object, Pool, PoolConfig, PoolError, Runtime, Timeouts};
 use lapin::options::QueueDeclareOptions;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
 use url::Url;
 
-use super::topology::Topology;
-use crate::config::{ConfigError, RabbitMqSettings};
+use super::topology::{Source, Topology};
+use crate::config::{ConfigError, RabbitMqSettings, Secret};
 
 /// How long the TCP connection and the AMQP handshake may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +47,14 @@ pub enum LinkError {
 pub struct Broker {
     pool: Pool,
     purpose: &'static str,
+    /// For a server that only authorities of our own vouch for: the pool's connections trust the system's alone.
+    trusting: Option<Trusting>,
+}
+
+/// How to connect with authorities of our own.
+struct Trusting {
+    address: Secret,
+    authorities: String,
 }
 
 impl Broker {
@@ -54,8 +63,17 @@ impl Broker {
     /// # Errors
     /// When host, login or virtual host cannot be part of an address. Must be called within a Tokio runtime.
     pub fn new(settings: &RabbitMqSettings, purpose: &'static str) -> Result<Self, ConfigError> {
+        let address = address(settings)?;
+        let authorities = settings
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.authorities.clone());
+        let trusting = authorities.map(|authorities| Trusting {
+            address: Secret::new(address.clone()),
+            authorities,
+        });
         let config = Config {
-            url: Some(address(settings)?),
+            url: Some(address),
             pool: Some(PoolConfig {
                 max_size: 2,
                 timeouts: Timeouts {
@@ -66,29 +84,23 @@ impl Broker {
                 ..PoolConfig::default()
             }),
         };
-        let named = move || {
-            let name = format!("agent-orchestrator {purpose}");
-            ConnectionProperties::default().with_connection_name(name.as_str().into())
-        };
         let pool = config
-            .create_pool(named, Runtime::Tokio1)
+            .create_pool(move || named(purpose), Runtime::Tokio1)
             .map_err(|_| ConfigError::new("RABBITMQ_HOST", "must name a broker"))?;
-        Ok(Self { pool, purpose })
+        Ok(Self {
+            pool,
+            purpose,
+            trusting,
+        })
     }
 
     /// Connects and declares the topology.
     pub(super) async fn connect(&self, topology: &Topology) -> Result<Link, LinkError> {
-        let connection = self.pool.get().await.map_err(|error| match error {
-            PoolError::Backend(error) => LinkError::Broken(error),
-            PoolError::Timeout(_) => LinkError::Silent(CONNECT_TIMEOUT),
-            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-                LinkError::Unreachable(error.to_string())
-            }
-        })?;
-        // Out of the pool for good: it would hand out again what is silent and not yet known to be closed.
-        let link = Link {
-            connection: Object::take(connection),
+        let connection = match &self.trusting {
+            Some(trusting) => prompt(trusting.connect(self.purpose)).await?,
+            None => self.connect_from_pool().await?,
         };
+        let link = Link { connection };
         let declared = prompt(async {
             let channel = link.channel().await?;
             topology.declare(&channel).await?;
@@ -101,6 +113,29 @@ impl Broker {
                 Err(error)
             }
         }
+    }
+
+    /// Proves that the broker answers, over a connection made for it and given up afterwards.
+    ///
+    /// # Errors
+    /// When it does not, within some seconds.
+    pub async fn probe(&self, topology: &Topology) -> Result<Duration, LinkError> {
+        let link = self.connect(topology).await?;
+        let answer = link.probe(topology.queue(Source::Tasks)).await;
+        link.give_up().await;
+        answer
+    }
+
+    async fn connect_from_pool(&self) -> Result<Connection, LinkError> {
+        let connection = self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => LinkError::Broken(error),
+            PoolError::Timeout(_) => LinkError::Silent(CONNECT_TIMEOUT),
+            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                LinkError::Unreachable(error.to_string())
+            }
+        })?;
+        // Out of the pool for good: it would hand out again what is silent and not yet known to be closed.
+        Ok(Object::take(connection))
     }
 
     /// Connects, however often it takes.
@@ -119,6 +154,22 @@ impl Broker {
             }
         }
     }
+}
+
+impl Trusting {
+    async fn connect(&self, purpose: &str) -> lapin::Result<Connection> {
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: Some(self.authorities.clone()),
+        };
+        let runtime = lapin::runtime::default_runtime()?;
+        Connection::connect_with_config(self.address.expose(), named(purpose), tls, runtime).await
+    }
+}
+
+fn named(purpose: &str) -> ConnectionProperties {
+    let name = format!("agent-orchestrator {purpose}");
+    ConnectionProperties::default().with_connection_name(name.as_str().into())
 }
 
 impl fmt::Debug for Broker {
@@ -246,9 +297,14 @@ fn growing() -> ExponentialBackoff {
 
 fn address(settings: &RabbitMqSettings) -> Result<String, ConfigError> {
     let host = &settings.host;
+    let scheme = if settings.tls.is_some() {
+        "amqps"
+    } else {
+        "amqp"
+    };
     let bad_host = || ConfigError::new("RABBITMQ_HOST", "must be a host name");
     let mut url =
-        Url::parse(&format!("amqp://{host}:{}", settings.port)).map_err(|_| bad_host())?;
+        Url::parse(&format!("{scheme}://{host}:{}", settings.port)).map_err(|_| bad_host())?;
     url.set_username(&settings.user)
         .and_then(|()| url.set_password(Some(settings.password.expose())))
         .map_err(|()| bad_host())?;
@@ -275,6 +331,7 @@ mod tests {
             vhost: "/a b/%".to_owned(),
             prefix: String::new(),
             quorum: true,
+            tls: None,
         };
         let uri: lapin::uri::AMQPUri = address(&settings).unwrap().parse().unwrap();
         assert_eq!(uri.authority.userinfo.username, settings.user);

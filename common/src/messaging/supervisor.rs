@@ -33,6 +33,7 @@ pub struct Supervisor {
     topology: Arc<Topology>,
     subscriptions: Vec<Subscription>,
     shutdown: CancellationToken,
+    state: watch::Sender<Option<Arc<Link>>>,
 }
 
 impl Supervisor {
@@ -44,6 +45,7 @@ impl Supervisor {
             topology,
             subscriptions: Vec::new(),
             shutdown,
+            state: watch::Sender::new(None),
         }
     }
 
@@ -67,23 +69,27 @@ impl Supervisor {
     /// five seconds, so that what is in hand can be acknowledged; the rest stays with the broker.
     #[must_use]
     pub fn start(self) -> (Consuming, JoinHandle<()>) {
-        let (state, link) = watch::channel(None);
-        let consuming = Consuming {
-            link,
-            topology: Arc::clone(&self.topology),
-        };
-        (consuming, tokio::spawn(self.run(state)))
+        (self.consuming(), tokio::spawn(self.run()))
     }
 
-    async fn run(self, state: watch::Sender<Option<Arc<Link>>>) {
+    /// What can be asked about the subscriptions; they do not run before [`Self::start`].
+    #[must_use]
+    pub fn consuming(&self) -> Consuming {
+        Consuming {
+            link: self.state.subscribe(),
+            topology: Arc::clone(&self.topology),
+        }
+    }
+
+    async fn run(self) {
         let mut pauses = Pauses::new();
         while !self.shutdown.is_cancelled() && self.has_listeners() {
             let link = tokio::select! {
                 link = self.broker.connect_at_last(&self.topology, &mut pauses) => Arc::new(link),
                 () = self.shutdown.cancelled() => return,
             };
-            let ended = self.consume_over(&link, &state).await;
-            state.send_replace(None);
+            let ended = self.consume_over(&link).await;
+            self.state.send_replace(None);
             if let Err(error) = ended {
                 tracing::warn!(%error, "the connection for consuming is given up");
             }
@@ -97,18 +103,14 @@ impl Supervisor {
     }
 
     /// Runs every subscription until one of them fails, the connection is gone, or the shutdown is complete.
-    async fn consume_over(
-        &self,
-        link: &Arc<Link>,
-        state: &watch::Sender<Option<Arc<Link>>>,
-    ) -> Result<(), LinkError> {
+    async fn consume_over(&self, link: &Arc<Link>) -> Result<(), LinkError> {
         let mut running = JoinSet::new();
         for subscription in &self.subscriptions {
             let subscription = subscription.clone();
             let arrivals = prompt(subscription.open(link, &self.topology)).await?;
             running.spawn(subscription.forward(arrivals, self.shutdown.clone()));
         }
-        state.send_replace(Some(Arc::clone(link)));
+        self.state.send_replace(Some(Arc::clone(link)));
         while !running.is_empty() {
             let ended = tokio::select! {
                 ended = running.join_next() => ended,

@@ -39,7 +39,11 @@ pub(super) struct Collectors {
     pub(super) worker_capacity: IntGauge,
     pub(super) worker_in_flight: IntGauge,
     pub(super) retries: IntCounterVec,
-    pub(super) dead_letters: IntCounter,
+    pub(super) ingested: IntCounterVec,
+    pub(super) recorded_batch: Histogram,
+    pub(super) redeliveries: IntCounter,
+    pub(super) announcements_dropped: IntCounter,
+    pub(super) dead_letters: IntCounterVec,
     pub(super) brain_call: Histogram,
 }
 
@@ -93,7 +97,7 @@ impl Collectors {
             )?,
             claim_duration: to.histogram(
                 names::CLAIM_DURATION_SECONDS,
-                "How long a claim took",
+                "How long one transaction of a worker took",
                 QUICK,
             )?,
             worker_capacity: to.gauge(
@@ -107,9 +111,28 @@ impl Collectors {
                 "Attempts that will be repeated",
                 &["reason"],
             )?,
-            dead_letters: to.counter(
+            ingested: to.counters(
+                names::INGESTED_TOTAL,
+                "Tasks brought to the ledger, by what became of them",
+                &["outcome"],
+            )?,
+            recorded_batch: to.histogram(
+                names::RECORDED_BATCH_SIZE,
+                "Claims settled in one transaction",
+                BATCH,
+            )?,
+            redeliveries: to.counter(
+                names::REDELIVERIES_TOTAL,
+                "Commands that the broker brought again",
+            )?,
+            announcements_dropped: to.counter(
+                names::ANNOUNCEMENTS_DROPPED_TOTAL,
+                "Announcements that were left out",
+            )?,
+            dead_letters: to.counters(
                 names::DEAD_LETTERS_TOTAL,
-                "Messages given up as not understood",
+                "Messages put aside in the dead-letter queue",
+                &["reason"],
             )?,
             brain_call: to.histogram(
                 names::BRAIN_CALL_DURATION_SECONDS,

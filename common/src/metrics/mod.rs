@@ -10,6 +10,8 @@ use std::time::Duration;
 use prometheus::{Registry, TextEncoder};
 
 use crate::domain::{ErrorCode, TaskStatus};
+use crate::ledger::Ingested;
+use crate::messaging::Reason;
 use collectors::Collectors;
 
 /// What [`Metrics::render`] says when collection is off.
@@ -43,6 +45,10 @@ impl Metrics {
         }
         let registry = Registry::new();
         let all = Collectors::register(&registry)?;
+        // There from the start, so that the first dead letter is an increase that alerts can see.
+        for reason in Reason::ALL {
+            all.dead_letters.with_label_values(&[reason.as_str()]);
+        }
         Ok(Self {
             on: Some(Collecting { registry, all }),
         })
@@ -111,7 +117,7 @@ impl Metrics {
         self.with(|all| all.ingest_batch.observe(as_float(tasks)));
     }
 
-    /// One claim took this long.
+    /// One transaction of a worker took this long.
     pub fn claimed(&self, took: Duration) {
         self.with(|all| all.claim_duration.observe(took.as_secs_f64()));
     }
@@ -121,9 +127,35 @@ impl Metrics {
         self.with(|all| all.retries.with_label_values(&[reason.as_str()]).inc());
     }
 
-    /// One message was given up as not understood.
-    pub fn dead_lettered(&self) {
-        self.with(|all| all.dead_letters.inc());
+    /// One task was brought to the ledger.
+    pub fn ingestion(&self, outcome: &Ingested) {
+        let outcome = match outcome {
+            Ingested::New { .. } => "new",
+            Ingested::Repeated { .. } => "repeated",
+            Ingested::Conflict => "conflict",
+            Ingested::UnknownAgent => "unknown_agent",
+        };
+        self.with(|all| all.ingested.with_label_values(&[outcome]).inc());
+    }
+
+    /// One transaction settled `claims` claims.
+    pub fn recorded(&self, claims: usize) {
+        self.with(|all| all.recorded_batch.observe(as_float(claims)));
+    }
+
+    /// The broker brought a command that somebody may have had before.
+    pub fn redelivered(&self) {
+        self.with(|all| all.redeliveries.inc());
+    }
+
+    /// One announcement was left out.
+    pub fn announcement_dropped(&self) {
+        self.with(|all| all.announcements_dropped.inc());
+    }
+
+    /// One message was put aside in the dead-letter queue.
+    pub fn dead_lettered(&self, reason: Reason) {
+        self.with(|all| all.dead_letters.with_label_values(&[reason.as_str()]).inc());
     }
 
     /// One call of an agent or of the Brain Factory took this long.

@@ -24,7 +24,7 @@ pub const RUNNABLE_TASKS: &str = "agent_orchestrator_runnable_tasks";
 pub const RUNNING_TASKS: &str = "agent_orchestrator_running_tasks";
 /// Tasks written in one ingest transaction.
 pub const INGEST_BATCH_SIZE: &str = "agent_orchestrator_ingest_batch_size";
-/// How long one claim took.
+/// How long one transaction of a worker took, from its beginning to its commit.
 pub const CLAIM_DURATION_SECONDS: &str = "agent_orchestrator_claim_duration_seconds";
 /// Tasks that this worker may run at once.
 pub const WORKER_CAPACITY: &str = "agent_orchestrator_worker_capacity";
@@ -32,7 +32,15 @@ pub const WORKER_CAPACITY: &str = "agent_orchestrator_worker_capacity";
 pub const WORKER_IN_FLIGHT: &str = "agent_orchestrator_worker_in_flight";
 /// Attempts that will be repeated, by reason.
 pub const RETRIES_TOTAL: &str = "agent_orchestrator_retries_total";
-/// Messages given up as not understood.
+/// Tasks brought to the ledger by this process, by what became of them.
+pub const INGESTED_TOTAL: &str = "agent_orchestrator_ingested_total";
+/// Claims settled in one transaction.
+pub const RECORDED_BATCH_SIZE: &str = "agent_orchestrator_recorded_batch_size";
+/// Commands that the broker brought although somebody may have had them before.
+pub const REDELIVERIES_TOTAL: &str = "agent_orchestrator_redeliveries_total";
+/// Announcements that were left out because too many waited, or because what they tell could not be read.
+pub const ANNOUNCEMENTS_DROPPED_TOTAL: &str = "agent_orchestrator_announcements_dropped_total";
+/// Messages put aside in the dead-letter queue, by reason.
 pub const DEAD_LETTERS_TOTAL: &str = "agent_orchestrator_dead_letters_total";
 /// How long one call of an agent or the Brain Factory took.
 pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";

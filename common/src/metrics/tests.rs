@@ -21,7 +21,11 @@ fn metrics_with_everything_recorded() -> Metrics {
     metrics.ingested(3);
     metrics.claimed(took);
     metrics.retried(ErrorCode::AgentUnreachable);
-    metrics.dead_lettered();
+    metrics.ingestion(&Ingested::UnknownAgent);
+    metrics.recorded(2);
+    metrics.redelivered();
+    metrics.announcement_dropped();
+    metrics.dead_lettered(Reason::NotJson);
     metrics.brain_called(took);
     metrics.set_active_agents(4);
     metrics.set_runnable_tasks(5);
@@ -39,12 +43,16 @@ fn the_names_and_types_are_the_documented_ones() {
         families(&text),
         [
             "agent_orchestrator_active_agents gauge",
+            "agent_orchestrator_announcements_dropped_total counter",
             "agent_orchestrator_brain_call_duration_seconds histogram",
             "agent_orchestrator_claim_duration_seconds histogram",
             "agent_orchestrator_dead_letters_total counter",
             "agent_orchestrator_errors_total counter",
             "agent_orchestrator_ingest_batch_size histogram",
+            "agent_orchestrator_ingested_total counter",
             "agent_orchestrator_queue_wait_seconds histogram",
+            "agent_orchestrator_recorded_batch_size histogram",
+            "agent_orchestrator_redeliveries_total counter",
             "agent_orchestrator_request_duration_seconds histogram",
             "agent_orchestrator_requests_total counter",
             "agent_orchestrator_retries_total counter",
@@ -75,7 +83,12 @@ fn every_recorded_value_shows_with_its_labels() {
         "agent_orchestrator_worker_capacity 1000",
         "agent_orchestrator_worker_in_flight 7",
         "agent_orchestrator_total_sessions 1",
-        "agent_orchestrator_dead_letters_total 1",
+        r#"agent_orchestrator_dead_letters_total{reason="not_json"} 1"#,
+        r#"agent_orchestrator_dead_letters_total{reason="unauthorized"} 0"#,
+        r#"agent_orchestrator_ingested_total{outcome="unknown_agent"} 1"#,
+        "agent_orchestrator_recorded_batch_size_sum 2",
+        "agent_orchestrator_redeliveries_total 1",
+        "agent_orchestrator_announcements_dropped_total 1",
         "agent_orchestrator_ingest_batch_size_sum 3",
         "agent_orchestrator_session_duration_seconds_count 1",
         "agent_orchestrator_queue_wait_seconds_count 1",

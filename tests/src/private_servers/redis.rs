@@ -43,6 +43,7 @@ impl PrivateRedis {
             port: self.port,
             password: None,
             database: 0,
+            tls: None,
         }
     }
 

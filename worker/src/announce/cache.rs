@@ -66,7 +66,9 @@ async fn known(
             })),
             Err(error) => {
                 tracing::warn!(%error, tasks = unknown.len(), "ended tasks could not be read to announce them");
-                reach.metrics.error("announcement_left_out");
+                unknown
+                    .iter()
+                    .for_each(|_| reach.metrics.announcement_dropped());
             }
         }
     }

@@ -157,7 +157,7 @@ impl Waiting {
             News::LookUp(_) => true,
         };
         if !fits || self.queue.try_send(news).is_err() {
-            self.metrics.error("announcement_left_out");
+            self.metrics.announcement_dropped();
         }
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct Reception {
 impl Reception {
     /// Reads a command that its sender may give.
     pub(super) fn read(&self, message: &Message) -> Result<Received, Refusal> {
+        if message.is_redelivered() {
+            self.metrics.redelivered();
+        }
         let received = self.decoder.decode(
             message.routing_key(),
             message.properties(),
@@ -64,7 +67,7 @@ impl Reception {
                     .flatten()
             });
         match dead_letter(message, refusal, &self.publisher, &self.topology).await {
-            Ok(()) => self.metrics.dead_lettered(),
+            Ok(()) => self.metrics.dead_lettered(refusal.reason),
             Err(error) => {
                 tracing::warn!(%error, "a message could not be dead-lettered; it comes again");
                 return;
@@ -116,7 +119,7 @@ impl Reception {
             return;
         };
         if let Err(error) = self.publisher.publish(signal).await {
-            tracing::warn!(%task_id, %error, "a cancellation could not be announced; it takes effect when the attempt ends");
+            tracing::warn!(%task_id, %error, "a cancellation could not be announced; the worker finds it in the ledger");
         }
     }
 }

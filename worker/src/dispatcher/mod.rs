@@ -157,6 +157,9 @@ impl Dispatcher {
                 self.hungry.insert(agent_id);
             }
             Notice::Doubt => self.in_doubt = true,
+            Notice::Probe(answer) => {
+                let _ = answer.send(());
+            }
             Notice::Cancel(task_id) => {
                 if let Some(stop) = self.running.get_mut(&task_id) {
                     drop_with(stop, Outcome::Cancelled);
@@ -247,7 +250,11 @@ impl Dispatcher {
             self.context.metrics.ingested(self.waiting.len());
         }
         for (arrival, ingestion) in self.waiting.drain(..).zip(arrivals) {
+            self.context.metrics.ingestion(&ingestion.outcome);
             arrival.sender.answer(Ok(ingestion));
+        }
+        if !completions.is_empty() {
+            self.context.metrics.recorded(completions.len());
         }
         for (ended, recorded) in self.completions.drain(..).zip(&completions) {
             count(&self.context.metrics, recorded);

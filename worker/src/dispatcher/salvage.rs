@@ -4,12 +4,19 @@ use orchestrator_common::domain::{ErrorCode, Outcome, TaskError, Timestamp};
 use orchestrator_common::ledger::{Dispatch, LedgerError};
 
 use super::{Dispatcher, count};
-use crate::intake::{Ended, Refused};
+use crate::intake::{Arrival, Ended, Refused};
 
 impl Dispatcher {
     /// Finds out which part of a batch the ledger will never take, and takes that part out.
+    ///
+    /// Once the ledger does not answer, the rest waits for the next batch: one time-out is enough.
     pub(super) async fn dispatch_one_by_one(&mut self) {
+        let mut is_away = false;
         for ended in std::mem::take(&mut self.completions) {
+            if is_away {
+                self.completions.push(ended);
+                continue;
+            }
             let alone = Dispatch {
                 completions: vec![ended.completion.clone()],
                 ..Dispatch::default()
@@ -33,11 +40,16 @@ impl Dispatcher {
                     self.completions.push(unrecordable(ended, &error))
                 }
                 Err(LedgerError::Unavailable(_) | LedgerError::Corrupt(_)) => {
-                    self.completions.push(ended)
+                    is_away = true;
+                    self.completions.push(ended);
                 }
             }
         }
         for arrival in std::mem::take(&mut self.waiting) {
+            if is_away {
+                self.keep_waiting(arrival);
+                continue;
+            }
             match self
                 .context
                 .ledger
@@ -45,6 +57,9 @@ impl Dispatcher {
                 .await
             {
                 Ok(mut ingested) => {
+                    for ingestion in &ingested {
+                        self.context.metrics.ingestion(&ingestion.outcome);
+                    }
                     self.hungry.insert(arrival.task.agent_id);
                     arrival
                         .sender
@@ -56,13 +71,18 @@ impl Dispatcher {
                         .answer(Err(Refused::Unacceptable(error.to_string())));
                 }
                 Err(LedgerError::Unavailable(_) | LedgerError::Corrupt(_)) => {
-                    if arrival.sender.can_wait() {
-                        self.waiting.push(arrival);
-                    } else {
-                        arrival.sender.answer(Err(Refused::Unavailable));
-                    }
+                    is_away = true;
+                    self.keep_waiting(arrival);
                 }
             }
+        }
+    }
+
+    fn keep_waiting(&mut self, arrival: Arrival) {
+        if arrival.sender.can_wait() {
+            self.waiting.push(arrival);
+        } else {
+            arrival.sender.answer(Err(Refused::Unavailable));
         }
     }
 }

@@ -47,8 +47,7 @@ impl Script {
         let llm = LlmSettings {
             base_url: format!("{}/v1", self.server.uri()).parse().unwrap(),
             model: "test-model".to_owned(),
-            input_cost: None,
-            output_cost: None,
+            prices: None,
             api_key: Some(Secret::new(KEY.to_owned())),
         };
         TestFactory::with(BrainFactoryOptions {

@@ -1,0 +1,189 @@
+//! What the variables accept, and what is said of those that are not acceptable.
+
+use super::*;
+
+fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+    let variables = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Settings::from_variables(variables).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_environment_gives_the_documented_defaults() {
+    let settings = settings(&[]).unwrap();
+    assert_eq!(
+        (settings.http.host.as_str(), settings.http.port),
+        ("0.0.0.0", 8200)
+    );
+    assert_eq!(
+        settings.database.url.expose(),
+        "postgres://agentic_user@postgresql_ingestion:5432/agentic_ingestion"
+    );
+    assert_eq!(
+        (settings.redis.host.as_str(), settings.redis.port),
+        ("redis_ingestion", 6379)
+    );
+    assert_eq!(
+        (
+            settings.rabbitmq.host.as_str(),
+            settings.rabbitmq.user.as_str()
+        ),
+        ("rabbitmq", "agentic_user")
+    );
+    assert_eq!(settings.agents.max_concurrent_sessions, 10);
+    assert_eq!(settings.agents.session_timeout, Duration::from_secs(3_600));
+    assert_eq!(settings.worker.concurrency, 1_000);
+    assert_eq!(settings.worker.health_port, NonZeroU16::new(8201));
+    assert!(
+        !settings.auth.required && settings.agents.metrics_enabled && settings.agents.auto_start
+    );
+}
+
+#[test]
+fn a_bad_value_is_named_with_what_is_accepted() {
+    let refused = |name: &str, value: &str| settings(&[(name, value)]).unwrap_err();
+    assert_eq!(
+        refused("AGENT_ORCHESTRATOR_PORT", "abc"),
+        "AGENT_ORCHESTRATOR_PORT must be a whole number from 0 to 65535"
+    );
+    assert_eq!(
+        refused("REQUIRE_AUTH", "maybe"),
+        "REQUIRE_AUTH must be true or false"
+    );
+    assert!(refused("DATABASE_URL", "mysql://x").starts_with("DATABASE_URL must be an address"));
+    assert!(
+        refused("LLM_BASE_URL", "http://localhost/v1").starts_with("LLM_MODEL must name a model")
+    );
+    assert!(refused("RABBITMQ_QUEUE_TYPE", "lazy").contains("quorum, classic"));
+}
+
+#[test]
+fn authentication_needs_a_secret_worth_the_name() {
+    for weak in [
+        "",
+        "short",
+        "your-secret-key-change-in-production-please",
+        &"a".repeat(40),
+    ] {
+        let error = settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", weak)]).unwrap_err();
+        assert!(error.starts_with("JWT_SECRET must"), "{error}");
+    }
+    let strong = "Zk3v9Qp1Lx7Wm5Rt8Ny2Bc6Hd4Jf0GsA";
+    assert!(settings(&[("REQUIRE_AUTH", "true"), ("JWT_SECRET", strong)]).is_ok());
+}
+
+#[test]
+fn secrets_never_show_in_debug_output() {
+    let shown = format!(
+        "{:?}",
+        settings(&[
+            ("JWT_SECRET", "hunter2-jwt"),
+            ("POSTGRES_PASSWORD", "hunter2-pg"),
+            ("RABBITMQ_PASSWORD", "hunter2-mq"),
+            ("REDIS_PASSWORD", "hunter2-rd"),
+            ("LLM_BASE_URL", "http://localhost/v1"),
+            ("LLM_MODEL", "m"),
+            ("LLM_API_KEY", "hunter2-llm"),
+        ])
+        .unwrap()
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_language_model_has_both_prices_or_none() {
+    let model = [("LLM_BASE_URL", "http://localhost/v1"), ("LLM_MODEL", "m")];
+    let prices = |more: &[(&str, &str)]| {
+        let settings = settings(&[&model, more].concat())?;
+        let prices = settings.llm.unwrap().prices;
+        Ok::<_, String>(prices.map(|prices| (prices.input, prices.output)))
+    };
+    let (input, output) = (("LLM_INPUT_COST", "2.5"), ("LLM_OUTPUT_COST", "0"));
+    assert_eq!(prices(&[]).unwrap(), None);
+    assert_eq!(prices(&[input, output]).unwrap(), Some((2.5, 0.0)));
+    assert_eq!(
+        prices(&[input]).unwrap_err(),
+        "LLM_OUTPUT_COST must be set when LLM_INPUT_COST is; 0 is for free"
+    );
+    assert_eq!(
+        prices(&[output]).unwrap_err(),
+        "LLM_INPUT_COST must be set when LLM_OUTPUT_COST is; 0 is for free"
+    );
+}
+
+/// A file with `content` for as long as it is not dropped.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn with(content: &str) -> Self {
+        let name = format!("config-test-{}.pem", uuid::Uuid::new_v4().simple());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn encryption_is_off_unless_asked_for_and_brings_its_own_port() {
+    let plain = settings(&[]).unwrap();
+    assert!(plain.rabbitmq.tls.is_none() && plain.redis.tls.is_none());
+    assert_eq!(plain.rabbitmq.port, 5672);
+    let encrypted = settings(&[("RABBITMQ_TLS", "true"), ("REDIS_TLS", "true")]).unwrap();
+    assert!(encrypted.rabbitmq.tls.is_some() && encrypted.redis.tls.is_some());
+    assert_eq!(encrypted.rabbitmq.port, 5671);
+    let elsewhere = settings(&[("RABBITMQ_TLS", "true"), ("RABBITMQ_PORT", "7000")]).unwrap();
+    assert_eq!(elsewhere.rabbitmq.port, 7000);
+}
+
+#[test]
+fn an_authority_that_cannot_be_used_or_would_not_be_is_refused() {
+    let nothing = File::with("no certificate");
+    let broken = File::with("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    let certificate = File::with("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for server in ["RABBITMQ", "REDIS", "POSTGRES"] {
+        let (file, switch) = (format!("{server}_CA_FILE"), format!("{server}_TLS"));
+        for unusable in ["/nowhere/ca.pem", nothing.path(), broken.path()] {
+            let error = settings(&[(&file, unusable), (&switch, "true")]).unwrap_err();
+            let accepts = "must name a readable file with certificates in PEM";
+            assert_eq!(error, format!("{file} {accepts}"), "{unusable}");
+        }
+        assert!(settings(&[(&file, certificate.path()), (&switch, "true")]).is_ok());
+    }
+    let unused = settings(&[("REDIS_CA_FILE", certificate.path())]).unwrap_err();
+    assert_eq!(unused, "REDIS_TLS must be true when REDIS_CA_FILE is set");
+    let file = ("POSTGRES_CA_FILE", certificate.path());
+    let unused = settings(&[file, ("POSTGRES_SSLMODE", "require")]).unwrap_err();
+    assert_eq!(
+        unused,
+        "POSTGRES_SSLMODE must be verify-ca or verify-full when POSTGRES_CA_FILE is set"
+    );
+}
+
+#[test]
+fn the_address_of_the_database_says_how_it_is_encrypted() {
+    let query = |pairs: &[(&str, &str)]| {
+        let settings = settings(pairs).unwrap();
+        let url = Url::parse(settings.database.url.expose()).unwrap();
+        url.query().unwrap_or_default().to_owned()
+    };
+    assert_eq!(query(&[]), "");
+    assert_eq!(query(&[("POSTGRES_SSLMODE", "disable")]), "sslmode=disable");
+    let certificate = File::with("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let checked = query(&[("POSTGRES_CA_FILE", certificate.path())]);
+    assert!(
+        checked.starts_with("sslmode=verify-full&sslrootcert="),
+        "{checked}"
+    );
+}

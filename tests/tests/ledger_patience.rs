@@ -1,0 +1,147 @@
+//! On a network that swallows everything, every operation of the ledger ends.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails may panic, in its helpers too"
+)]
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use orchestrator_common::config::Secret;
+use orchestrator_common::domain::{
+    AgentStatus, DesiredState, InstanceId, Priority, Registration, TaskId, TaskStatus, Timestamp,
+    WorkerId,
+};
+use orchestrator_common::ledger::{
+    AgentQuery, Dispatch, LeasedAgent, Ledger, LedgerError, WorkerRecord,
+};
+use orchestrator_tests::eventually;
+use orchestrator_tests::ledger::{Backend, TestLedger, agent_id, default_options, task};
+use orchestrator_tests::tcp_proxy::TcpProxy;
+use reqwest::Url;
+use serde_json::json;
+
+/// What the ledgers of this test are allowed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Much longer than that, also on a machine that is busy with other things.
+const HANGS: Duration = Duration::from_secs(25);
+
+type Operation<'a> = (&'static str, BoxFuture<'a, Result<(), LedgerError>>);
+
+/// Every operation that talks to the database, by name.
+fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'a>> {
+    macro_rules! operations {
+        ($($name:ident($($argument:expr),*)),* $(,)?) => {
+            vec![$((
+                stringify!($name),
+                async move { ledger.$name($($argument),*).await.map(drop) }.boxed(),
+            )),*]
+        };
+    }
+    let agent = &lease.agent.agent_id;
+    let (now, worker, known) = (Timestamp::now(), WorkerId::generate(), HashSet::new());
+    let arrival = task(agent, json!({}), now);
+    let registration = Registration::parse(json!({"agent_id": "b"})).unwrap();
+    let record = arrival.clone().into_record(TaskStatus::Queued);
+    let dispatch = Dispatch {
+        arrivals: vec![arrival.clone()],
+        ..Dispatch::default()
+    };
+    let row = WorkerRecord {
+        worker_id: worker,
+        host: "test".to_owned(),
+        capacity: 1,
+    };
+    let mut presence = ledger.presence(row.clone());
+    let mut all = Vec::new();
+    let beat = async move { presence.beat().await.map(drop) };
+    all.push(("presence beat", beat.boxed()));
+    let leaving = ledger.presence(row.clone());
+    all.push(("presence leave", leaving.leave().boxed()));
+    all.extend(operations![
+        ping(),
+        dispatch(worker, dispatch, now),
+        ingest(vec![arrival], now),
+        register(&registration, now),
+        set_desired(agent, DesiredState::Running, now),
+        agents_to_reconcile(now, 10),
+        lease_agent(agent, worker, PATIENCE, now),
+        observe(lease, AgentStatus::Starting, None),
+        end_lease(lease, 0, None),
+        activate(lease, "http://127.0.0.1:1", now),
+        lose_instance(agent, InstanceId::generate(), now),
+        lose_made_instances(now),
+        cancel_waiting(agent, now),
+        deactivate(lease, now),
+        agent(agent),
+        agents(&AgentQuery::default()),
+        task(TaskId::generate()),
+        tasks(&[TaskId::generate()]),
+        running_tasks(agent),
+        queue_position(&record),
+        load(),
+        runnable_agents(10),
+        cancel(TaskId::generate(), now),
+        to_cancel(worker),
+        reprioritise(TaskId::generate(), Priority::new(5).unwrap()),
+        promote_due(now),
+        next_due(),
+        expire(now),
+        other_workers(worker),
+        heartbeat(&row, now),
+        sign_off(worker),
+        recover(worker, now),
+        hand_back_unknown(worker, &known, now),
+    ]);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_dead_network_every_operation_ends() {
+    let test = TestLedger::create(Backend::Postgres, default_options()).await;
+    let mut url: Url = test.url.as_deref().unwrap().parse().unwrap();
+    let server = (url.host_str().unwrap(), url.port().unwrap_or(5432));
+    let network = TcpProxy::in_front_of(&format!("{}:{}", server.0, server.1)).await;
+    let network = network.unwrap();
+    url.set_ip_host(network.address().ip()).unwrap();
+    url.set_port(Some(network.address().port())).unwrap();
+    let url = Secret::new(url.to_string());
+    let ledger = Ledger::open_postgres(&url, 20, default_options()).await;
+    let ledger = ledger.unwrap().with_patience(PATIENCE);
+
+    let (agent, now) = (agent_id("a"), Timestamp::now());
+    let registration = Registration::parse(json!({"agent_id": "a"})).unwrap();
+    test.ledger.register(&registration, now).await.unwrap();
+    let wanted = DesiredState::Running;
+    test.ledger.set_desired(&agent, wanted, now).await.unwrap();
+    let holder = WorkerId::generate();
+    let lease = test.ledger.lease_agent(&agent, holder, HANGS, now).await;
+    let lease = lease.unwrap().unwrap();
+    // Some have a connection to lose, others have to make one.
+    join_all((0..10).map(|_| ledger.ping())).await;
+
+    network.pause();
+    let ends = operations(&ledger, &lease).into_iter();
+    let ends = ends.map(async |(name, operation)| {
+        let ended = tokio::time::timeout(HANGS, operation).await;
+        let error = ended.unwrap_or_else(|_| panic!("{name} hangs"));
+        let refused = matches!(error, Err(LedgerError::Unavailable(_)));
+        assert!(refused, "{name}: {error:?}");
+    });
+    join_all(ends).await;
+    network.restore();
+    eventually("the ledger works again", async || {
+        ledger.ping().await.is_ok()
+    })
+    .await;
+
+    network.pause();
+    let closed = tokio::time::timeout(HANGS, ledger.close()).await;
+    closed.expect("closing ends");
+    test.remove().await;
+}
