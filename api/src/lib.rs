@@ -14,6 +14,7 @@ mod rest;
 mod routes;
 mod server;
 mod service;
+mod task_changes;
 mod task_reader;
 #[cfg(test)]
 mod testing;

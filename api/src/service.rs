@@ -68,7 +68,7 @@ impl Service {
     ) -> Result<Option<T>, ApiError> {
         match written {
             Err(ApiError::Unavailable(_)) => {
-                self.commands.change_agent(command).await?;
+                self.commands.hand_on(command).await?;
                 Ok(None)
             }
             written => written.map(Some),

@@ -73,6 +73,18 @@ impl TaskReader {
         Ok(Some(without_position(known)))
     }
 
+    /// Whether a task that the ledger does not know is on its way into it.
+    pub(crate) async fn is_on_its_way(&self, task_id: TaskId) -> bool {
+        let Some(beside) = &self.beside else {
+            return false;
+        };
+        if beside.recent.get(task_id).await.is_some() {
+            return true;
+        }
+        let cached = beside.cached(task_id).await;
+        cached.is_some_and(|document| !document.status.is_terminal())
+    }
+
     async fn look_up(
         &self,
         task_id: TaskId,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use orchestrator_common::commands::{AcceptError, Accepted, CommandSink};
+use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChange};
 use orchestrator_common::config::Settings;
 use orchestrator_common::domain::{AgentId, NewTask, SettlementRules, TaskStatus};
 use orchestrator_common::ledger::{Ledger, LedgerOptions};
@@ -84,6 +84,8 @@ pub(crate) struct RecordedCommands {
     pub(crate) tasks: Mutex<Vec<NewTask>>,
     /// The agents that a change was announced of.
     pub(crate) changed: Mutex<Vec<String>>,
+    /// What was told about tasks.
+    pub(crate) told: Mutex<Vec<TaskChange>>,
 }
 
 impl RecordedCommands {
@@ -118,6 +120,11 @@ impl CommandSink for RecordedCommands {
 
     fn agent_changed(&self, agent_id: &AgentId) {
         self.changed.lock().unwrap().push(agent_id.to_string());
+    }
+
+    fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
+        self.told.lock().unwrap().push(change);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -170,6 +177,7 @@ impl Received {
 pub(crate) struct TestApi {
     pub(crate) edge: Arc<Edge>,
     pub(crate) commands: Arc<RecordedCommands>,
+    pub(crate) ledger: Ledger,
     /// Removed after the edge, whose ledger lies in it.
     _folder: Folder,
 }
@@ -214,8 +222,9 @@ impl TestApi {
         let settings = Arc::new(Settings::from_variables(variables).unwrap());
         let commands = Arc::new(RecordedCommands::default());
         let folder = Folder::make();
+        let ledger = open(ledger, &folder, &settings).await;
         let context = ApiContext {
-            ledger: open(ledger, &folder, &settings).await,
+            ledger: ledger.clone(),
             commands: commands.clone(),
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled).unwrap()),
             settings,
@@ -225,6 +234,7 @@ impl TestApi {
         Self {
             edge: Arc::new(edge(context, None)),
             commands,
+            ledger,
             _folder: folder,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::domain::{AgentId, NewTask, TaskId, TaskStatus};
+use crate::domain::{AgentId, NewTask, TaskId, TaskStatus, WorkerId};
 use crate::ledger::{Ingested, Ingestion};
 use crate::messaging::Command;
 
@@ -88,6 +88,29 @@ impl Accepted {
     }
 }
 
+/// What was changed about a task in the ledger, for whoever has to act on it or wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskChange {
+    /// It was cancelled before it ran.
+    Ended(TaskId),
+    /// It runs, and is to be dropped.
+    ToDrop {
+        /// The task.
+        task_id: TaskId,
+        /// Who runs it.
+        worker_id: WorkerId,
+    },
+    /// It waits with another priority than before.
+    Reprioritised(TaskId),
+    /// It waits again after it had ended.
+    Retried {
+        /// The task.
+        task_id: TaskId,
+        /// Its agent.
+        agent_id: AgentId,
+    },
+}
+
 /// Takes commands into durable hands.
 pub trait CommandSink: Send + Sync + fmt::Debug {
     /// Accepts a task: when this returns `Ok`, the task survives a crash of every process of ours.
@@ -96,9 +119,12 @@ pub trait CommandSink: Send + Sync + fmt::Debug {
     /// Tells the workers that what is wanted of an agent has changed; losing this only delays them.
     fn agent_changed(&self, agent_id: &AgentId);
 
-    /// Takes a change to an agent that the ledger does not take now: when this returns `Ok`, workers carry it out as soon
-    /// as the ledger answers again. By default there is no such way beside the ledger.
-    fn change_agent(&self, _change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
+    /// Tells workers and readers what was changed about a task; losing this only delays them.
+    fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()>;
+
+    /// Takes a change that the ledger cannot take now: when this returns `Ok`, workers carry it out as soon as the ledger
+    /// can. By default there is no such way beside the ledger.
+    fn hand_on(&self, _change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
         Box::pin(std::future::ready(Err(AcceptError::unavailable())))
     }
 }

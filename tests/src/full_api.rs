@@ -86,18 +86,7 @@ impl Servers {
             port: self.redis.address().port(),
             ..redis_settings()
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("a port can be bound");
-        let api = FullStrength::build(settings, listener).await;
-        let api = api.expect("an API needs no server to be put together");
-        let address = api.local_address();
-        let shutdown = CancellationToken::new();
-        tokio::spawn(api.run_until_stopped(shutdown.clone()));
-        FullApi {
-            address,
-            http: reqwest::Client::new(),
-            _stops_when_dropped: shutdown.drop_guard(),
-        }
+        FullApi::start(settings).await
     }
 
     /// Does what workers do first: takes every task from the broker into the ledger, past the proxies.
@@ -152,6 +141,41 @@ pub struct FullApi {
 }
 
 impl FullApi {
+    /// Starts an API process with `settings` on a port of its own.
+    ///
+    /// # Panics
+    /// When it cannot be put together.
+    pub async fn start(settings: Settings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port can be bound");
+        let api = FullStrength::build(settings, listener).await;
+        let api = api.expect("an API needs no server to be put together");
+        let address = api.local_address();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(api.run_until_stopped(shutdown.clone()));
+        Self {
+            address,
+            http: reqwest::Client::new(),
+            _stops_when_dropped: shutdown.drop_guard(),
+        }
+    }
+
+    /// Any API, which somebody else started and stops.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            http: reqwest::Client::new(),
+            _stops_when_dropped: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A request that can be given headers and a body.
     pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
         self.http

@@ -7,6 +7,7 @@ pub mod full_worker;
 pub mod ledger;
 pub mod private_servers;
 pub mod process;
+pub mod surface;
 pub mod tcp_proxy;
 pub mod test_broker;
 pub mod tls;

@@ -147,6 +147,36 @@ async fn without_the_ledger_readers_get_what_redis_knows_and_never_a_false_404()
     servers.remove().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_to_a_task_follow_it_while_only_the_broker_has_it_or_the_ledger_is_away() {
+    let (servers, api) = ready().await;
+    let accepted = api.submit().await;
+    let path = status_path(&accepted);
+    only_message(&servers, Source::Tasks).await;
+    for away in [false, true] {
+        if away {
+            servers.postgres.take_down();
+        }
+        let cancelled = api.send(api.request(Method::DELETE, &path)).await;
+        assert_eq!(cancelled.status, 202, "{}", cancelled.body);
+        assert_eq!(cancelled.body["status"], Value::Null);
+        let message = only_message(&servers, Source::Tasks).await;
+        assert_eq!(message.routing_key.as_str(), "task.cancel");
+        let sent: Value = serde_json::from_slice(&message.data).unwrap();
+        assert_eq!(sent["task_id"], accepted.body["task_id"]);
+        let urgent = api
+            .post(&format!("{path}/priority"), &json!({"priority": 8}))
+            .await;
+        assert_eq!(urgent.status, 202, "{}", urgent.body);
+        let message = only_message(&servers, Source::Tasks).await;
+        assert_eq!(message.routing_key.as_str(), "task.reprioritise");
+    }
+    servers.rabbitmq.take_down();
+    let cancelled = api.send(api.request(Method::DELETE, &path)).await;
+    assert_eq!(cancelled.status, 503);
+    servers.remove().await;
+}
+
 async fn with_key(api: &FullApi, n: u32) -> Answer {
     let task = json!({"agent_id": "a", "task_type": "t", "task_data": {"n": n}});
     let request = api.request(Method::POST, EXECUTE).json(&task);

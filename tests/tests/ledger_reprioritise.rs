@@ -71,7 +71,7 @@ async fn a_waiting_task_that_becomes_urgent_starts_first(test: &TestLedger) {
     let urgent = Priority::new(9).unwrap();
     for _ in 0..2 {
         let done = test.ledger.reprioritise(tasks[2], urgent).await.unwrap();
-        assert_eq!(done, Reprioritised::Now);
+        assert_eq!(done, Reprioritised::Now(TaskStatus::Queued));
     }
     let started = claim(&test.ledger, &id).await;
     assert_eq!(started.len(), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use orchestrator_common::commands::{AcceptError, Accepted, CommandSink};
+use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChange};
 use orchestrator_common::domain::{AgentId, Completion, NewTask, TaskId, Usage};
 use orchestrator_common::ledger::Ingestion;
 use orchestrator_common::messaging::Message;
@@ -211,5 +211,17 @@ impl CommandSink for Intake {
 
     fn agent_changed(&self, agent_id: &AgentId) {
         self.reconcile(agent_id.clone());
+    }
+
+    fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
+        match change {
+            TaskChange::ToDrop { task_id, .. } => self.cancel(task_id),
+            TaskChange::Retried { agent_id, .. } => {
+                self.reconcile(agent_id.clone());
+                self.ring(agent_id);
+            }
+            TaskChange::Ended(_) | TaskChange::Reprioritised(_) => {}
+        }
+        std::future::ready(()).boxed()
     }
 }

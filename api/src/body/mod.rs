@@ -1,6 +1,7 @@
 //! Request bodies: read within bounds, parsed by the domain so that every fault is named, and still documented.
 
 mod requests;
+mod task_requests;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use crate::edge::RequestScope;
 use crate::problem::ApiError;
 
 pub(crate) use requests::{AgentChoice, StopChoice};
+pub(crate) use task_requests::{NewPriority, RetryWish};
 
 /// Something that a handler takes as a JSON body.
 pub(crate) trait FromBody: Sized + Send + Sync {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use orchestrator_common::cache::{Cache, CachedStatus};
-use orchestrator_common::commands::{AcceptError, Accepted, CommandSink};
+use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChange};
 use orchestrator_common::domain::{AgentId, NewTask, TaskId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::Ledger;
 use orchestrator_common::messaging::{Command, Control, Outgoing, Publisher, Topology};
@@ -14,6 +14,7 @@ use orchestrator_common::messaging::{Command, Control, Outgoing, Publisher, Topo
 use super::endorsement::Endorsement;
 use super::ledger_intake::LedgerIntake;
 use super::queued_statuses::QueuedStatuses;
+use super::task_news::TaskNews;
 use crate::recently_accepted::RecentlyAccepted;
 use crate::rest::Rest;
 
@@ -31,6 +32,7 @@ pub(super) struct BrokerCommands {
     statuses: QueuedStatuses,
     recent: RecentlyAccepted,
     endorsement: Endorsement,
+    news: TaskNews,
 }
 
 impl BrokerCommands {
@@ -42,7 +44,14 @@ impl BrokerCommands {
         recent: RecentlyAccepted,
         endorsement: Endorsement,
     ) -> Self {
+        let news = TaskNews {
+            ledger: ledger.clone(),
+            cache: cache.clone(),
+            publisher: publisher.clone(),
+            topology: topology.clone(),
+        };
         Self {
+            news,
             publisher,
             topology,
             intake: LedgerIntake::start(ledger.clone()),
@@ -154,22 +163,16 @@ impl CommandSink for BrokerCommands {
     }
 
     fn agent_changed(&self, agent_id: &AgentId) {
-        let signal = Control::AgentChanged {
+        self.news.signal(&Control::AgentChanged {
             agent_id: agent_id.clone(),
-        };
-        let Ok(outgoing) = Outgoing::control(&self.topology, &signal) else {
-            return;
-        };
-        let publisher = self.publisher.clone();
-        // The ledger has the change: the sweep of any worker finds it when this is lost.
-        tokio::spawn(async move {
-            if let Err(reason) = publisher.publish(outgoing).await {
-                tracing::debug!(%reason, "the workers were not told of a change to an agent");
-            }
         });
     }
 
-    fn change_agent(&self, change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
+    fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
+        self.news.tell(change).boxed()
+    }
+
+    fn hand_on(&self, change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
         async move {
             self.publish(&change).await.map_err(|reason| {
                 tracing::warn!(%reason, kind = %change.kind(), "neither the ledger nor the broker takes a change");

@@ -5,6 +5,7 @@ mod broker_commands;
 mod endorsement;
 mod ledger_intake;
 mod queued_statuses;
+mod task_news;
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ mod refusal;
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{Faults, TaskId};
+use orchestrator_common::domain::{Faults, TaskId, TaskStatus};
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 
@@ -14,7 +14,7 @@ use crate::auth::Level;
 
 pub use document::{FieldFault, Problem};
 pub(crate) use document::{Subject, render};
-pub(crate) use refusal::{Administering, Open, Reading, Refusal, Submitting};
+pub(crate) use refusal::{Administering, Cancelling, Changing, Open, Reading, Refusal, Submitting};
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,16 @@ pub enum ApiError {
     /// The task exists and was asked for differently.
     #[error("task {0} already exists and was asked for differently")]
     Conflict(TaskId),
+    /// The task is not in a state that allows this.
+    #[error("task {task_id} is {status}: only a task that {needed}")]
+    WrongStatus {
+        /// The task.
+        task_id: TaskId,
+        /// Where it stands.
+        status: TaskStatus,
+        /// What it would have to be, and what could then be done.
+        needed: &'static str,
+    },
     /// The body is larger than allowed.
     #[error("the body must not be larger than {0} bytes")]
     BodyTooLarge(usize),
@@ -95,6 +105,7 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "The task exists and differs"),
+            Self::WrongStatus { .. } => (StatusCode::CONFLICT, "wrong_status", "The task's status does not allow this"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid"),
@@ -120,6 +131,7 @@ impl ApiError {
             | Self::MethodNotAllowed
             | Self::BodyTooSlow(_)
             | Self::Conflict(_)
+            | Self::WrongStatus { .. }
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
             | Self::Invalid(_)

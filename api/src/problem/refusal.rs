@@ -46,6 +46,22 @@ impl Statuses for Submitting {
     const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503];
 }
 
+/// Operations that change a task and have a body.
+#[derive(Debug)]
+pub(crate) enum Changing {}
+
+impl Statuses for Changing {
+    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503];
+}
+
+/// Operations that change a task and have no body.
+#[derive(Debug)]
+pub(crate) enum Cancelling {}
+
+impl Statuses for Cancelling {
+    const ALL: &'static [u16] = &[401, 403, 404, 409, 500, 503];
+}
+
 /// An [`ApiError`] of an operation whose error statuses are `S`.
 #[derive(Debug)]
 pub(crate) struct Refusal<S>(ApiError, PhantomData<S>);
@@ -87,7 +103,10 @@ fn documented(status: u16) -> MetaResponse {
         ),
         404 => ("No such agent or task.", vec![]),
         408 => ("The body did not arrive in time.", vec![]),
-        409 => ("The task exists and was asked for differently.", vec![]),
+        409 => (
+            "The task exists and was asked for differently, or its status does not allow this.",
+            vec![],
+        ),
         413 => ("The body is too large.", vec![]),
         415 => ("The body is not declared to be JSON.", vec![]),
         422 => (

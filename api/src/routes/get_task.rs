@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::TaskId;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
 
@@ -10,6 +9,7 @@ use super::Tag;
 use crate::auth::{Caller, Read};
 use crate::problem::{ApiError, Reading, Refusal};
 use crate::service::Service;
+use crate::task_changes::task_in_path;
 use crate::views::{Answer, TaskView};
 
 pub(super) struct GetTask(pub(super) Arc<Service>);
@@ -30,10 +30,9 @@ impl GetTask {
         /// The task: a UUID.
         task_id: Path<String>,
     ) -> Result<Answer<TaskView>, Refusal<Reading>> {
-        // What is not a UUID is the name of no task.
-        let no_such_task = || ApiError::NoSuchTask(task_id.0.clone());
-        let known: TaskId = task_id.parse().map_err(|_| no_such_task())?;
+        let known = task_in_path(&task_id)?;
         let found = self.0.tasks.read(known).await?;
+        let no_such_task = || ApiError::NoSuchTask(task_id.0.clone());
         let (document, queue_position) = found.ok_or_else(no_such_task)?;
         Ok(Answer(TaskView::new(document, queue_position)))
     }

@@ -1,5 +1,6 @@
 //! The endpoints, one file each, and the one place where they are put together.
 
+mod change_task;
 mod execute_task;
 mod get_agent;
 mod get_task;
@@ -52,7 +53,11 @@ type AgentEndpoints = (
     stop_agent::StopAgent,
 );
 
-type TaskEndpoints = (execute_task::ExecuteTask, get_task::GetTask);
+type TaskEndpoints = (
+    execute_task::ExecuteTask,
+    get_task::GetTask,
+    change_task::ChangeTask,
+);
 
 type OperationEndpoints = (health::HealthEndpoints, metrics::MetricsEndpoint);
 
@@ -70,6 +75,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
         (
             execute_task::ExecuteTask(service()),
             get_task::GetTask(service()),
+            change_task::ChangeTask(service()),
         ),
         (
             health::HealthEndpoints(service()),

@@ -7,5 +7,5 @@ mod wire;
 
 pub(crate) use agent::{AgentChanged, AgentList, AgentView};
 pub(crate) use answer::Answer;
-pub(crate) use task::{TaskAccepted, TaskView, task_address};
+pub(crate) use task::{TaskAccepted, TaskChanged, TaskView, task_address};
 pub(crate) use wire::{Loose, QueryValue, Wire, WireSchema};

@@ -64,6 +64,50 @@ impl Example for TaskAccepted {
     }
 }
 
+/// What became of a change to a task.
+#[derive(Debug, Object, Serialize)]
+#[oai(example)]
+pub(crate) struct TaskChanged {
+    /// Always true: a change that was not made is answered with a problem.
+    success: bool,
+    /// The task.
+    task_id: Wire<TaskId>,
+    /// Where it stands; null when the ledger does not know it yet or does not answer. The change is then in durable
+    /// hands and is made as soon as it can be.
+    #[oai(nullable)]
+    status: Option<Wire<TaskStatus>>,
+    /// What was done, for people.
+    message: String,
+    /// Where to ask for it.
+    task_status_endpoint: String,
+}
+
+impl TaskChanged {
+    /// The answer to a change; `status` is `None` when it waits in durable hands.
+    pub(crate) fn new(task_id: TaskId, status: Option<TaskStatus>, message: &str) -> Self {
+        Self {
+            success: true,
+            task_id: Wire(task_id),
+            status: status.map(Wire),
+            message: message.to_owned(),
+            task_status_endpoint: task_address(task_id),
+        }
+    }
+}
+
+impl Example for TaskChanged {
+    fn example() -> Self {
+        let task_id = TaskId::from(uuid::Uuid::from_u128(
+            0x0199_a3c4_6f6e_7c3b_9b1e_3d1f_0a5c_7e21,
+        ));
+        Self::new(
+            task_id,
+            Some(TaskStatus::Cancelled),
+            "the task is cancelled",
+        )
+    }
+}
+
 /// Why a task failed, or its latest attempt.
 #[derive(Debug, Object, Serialize)]
 pub(crate) struct TaskErrorView {

@@ -54,7 +54,7 @@ impl From<Priority> for u8 {
     }
 }
 
-/// Where a task stands. The last four are outcomes and never change again.
+/// Where a task stands. The last four are outcomes; only a retry by hand takes a task out of the last three again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {

@@ -22,6 +22,7 @@ mod presence;
 mod query;
 mod registration;
 mod reprioritise;
+mod retry;
 mod rows;
 mod slots;
 mod workers;
@@ -42,6 +43,7 @@ pub use lifecycle::LeasedAgent;
 pub use presence::{Presence, Sighting, Welcome};
 pub use query::{AgentQuery, Load};
 pub use reprioritise::Reprioritised;
+pub use retry::Retried;
 pub use workers::WorkerRecord;
 
 /// What the ledger decides by.

@@ -13,8 +13,8 @@ use crate::domain::{Priority, TaskId, TaskStatus};
 /// What became of the wish to change a task's priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reprioritised {
-    /// It waits, and from now on with this priority.
-    Now,
+    /// It waits, and from now on with this priority; this is its status.
+    Now(TaskStatus),
     /// It runs or has ended, so that its priority means nothing any more; nothing was changed.
     NotWaiting(TaskStatus),
     /// There is no such task.
@@ -67,6 +67,6 @@ impl Ledger {
         tx.execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
             .await?;
         tx.commit().await?;
-        Ok(Reprioritised::Now)
+        Ok(Reprioritised::Now(status))
     }
 }

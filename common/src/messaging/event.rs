@@ -69,7 +69,7 @@ impl TaskEvent {
 
     /// The same for the same fact, whoever tells it how often: consumers drop what they have seen.
     ///
-    /// A task has one outcome; any other status can come again (a busy agent costs no attempt), so its time counts too.
+    /// A status can come again (a busy agent costs no attempt, a failed task can be retried by hand), so its time counts.
     #[must_use]
     pub fn message_id(&self) -> Uuid {
         let Self {
@@ -79,11 +79,7 @@ impl TaskEvent {
             at,
             ..
         } = self;
-        let fact = if status.is_terminal() {
-            format!("task:{task_id}:{status}")
-        } else {
-            format!("task:{task_id}:{status}:{attempt}:{}", at.as_micros())
-        };
+        let fact = format!("task:{task_id}:{status}:{attempt}:{}", at.as_micros());
         Uuid::new_v5(&FACTS, fact.as_bytes())
     }
 }

@@ -180,7 +180,7 @@ async fn reprioritise(
             .insist(message, || reception.ledger.reprioritise(task_id, priority))
             .await?;
         match changed {
-            Ok(Reprioritised::Now | Reprioritised::NotWaiting(_)) => return Some(Ok(())),
+            Ok(Reprioritised::Now(_) | Reprioritised::NotWaiting(_)) => return Some(Ok(())),
             Ok(Reprioritised::Unknown) => wait_for_next(look).await,
             Err(refusal) => return Some(Err(refusal)),
         }
