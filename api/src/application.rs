@@ -9,6 +9,7 @@ use orchestrator_common::commands::CommandSink;
 use orchestrator_common::config::Settings;
 use orchestrator_common::ledger::Ledger;
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::waiting::WaitingReaders;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::edge::Edge;
 use crate::health::{Dependency, HealthBoard};
 use crate::service::Service;
 use crate::task_reader::{BesideLedger, TaskReader};
+use crate::task_waiting::look_after;
 use crate::{routes, server};
 
 /// Everything that the API needs.
@@ -34,6 +36,8 @@ pub struct ApiContext {
     pub metrics: Arc<Metrics>,
     /// What `/health` asks; the ledger is the least.
     pub dependencies: Vec<Dependency>,
+    /// Readers who wait for tasks; whoever hears of news wakes them.
+    pub readers: WaitingReaders,
     /// What bounds requests and connections.
     pub limits: Limits,
 }
@@ -45,11 +49,13 @@ pub struct Limits {
     pub connections: usize,
     /// Requests being handled at once; further ones are answered 503. Health probes do not count.
     pub concurrent_requests: usize,
+    /// Readers who wait for a task at once, beside the requests being handled; further ones are answered 503.
+    pub waiting_readers: usize,
     /// How long a connection may stay without a complete request head: idle between requests, or sending it slowly.
     pub head_time: Duration,
     /// How long a request body may take to arrive (408).
     pub body_time: Duration,
-    /// How long a handler may take until its answer begins (503).
+    /// How long a handler may take until its answer begins (503), beside the time that its caller asked it to wait.
     pub request_time: Duration,
     /// How long a caller may leave an answer unread before the connection is dropped.
     pub write_time: Duration,
@@ -62,6 +68,7 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             concurrent_requests: 8_192,
+            waiting_readers: 8_192,
             head_time: Duration::from_secs(75),
             body_time: Duration::from_secs(20),
             request_time: Duration::from_secs(30),
@@ -77,6 +84,8 @@ pub struct Application {
     listener: TcpListener,
     address: SocketAddr,
     grace: Duration,
+    ledger: Ledger,
+    readers: WaitingReaders,
 }
 
 impl std::fmt::Debug for Application {
@@ -104,11 +113,14 @@ impl Application {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let grace = context.settings.shutdown_grace;
+        let (ledger, readers) = (context.ledger.clone(), context.readers.clone());
         Ok(Self {
             edge: Arc::new(edge(context, beside)),
             listener,
             address,
             grace,
+            ledger,
+            readers,
         })
     }
 
@@ -118,13 +130,20 @@ impl Application {
         self.address
     }
 
-    /// Serves until `shutdown` is cancelled; then takes no further connection, finishes the requests in flight, and
+    /// Serves until `shutdown` is cancelled; then takes no further connection, lets waiting readers go, finishes the requests in flight, and
     /// after the settings' `shutdown_grace` drops those that are left.
     ///
     /// # Errors
     /// None at present: accepting is tried again for as long as it fails.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
-        server::serve(self.listener, self.edge, self.grace, shutdown).await;
+        let readers = self.readers;
+        let looking = look_after(readers.clone(), self.ledger, shutdown.clone());
+        let closing = async {
+            shutdown.cancelled().await;
+            readers.close();
+        };
+        let serving = server::serve(self.listener, self.edge, self.grace, shutdown.clone());
+        tokio::join!(serving, looking, closing);
         Ok(())
     }
 }
@@ -137,8 +156,10 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         settings,
         metrics,
         dependencies,
+        readers,
         limits,
     } = context;
+    let waiting = Arc::new(Semaphore::new(limits.waiting_readers));
     let service = Arc::new(Service {
         agents: AgentDirectory::new(ledger.clone()),
         health: HealthBoard::new(dependencies),
@@ -147,6 +168,8 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         commands,
         settings: settings.clone(),
         metrics: metrics.clone(),
+        readers,
+        waiting: waiting.clone(),
     });
     let (api, routes) = routes::assemble(&service);
     Edge {
@@ -156,6 +179,7 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         metrics,
         limits,
         places: Semaphore::new(limits.concurrent_requests),
+        waiting,
         max_body_bytes: settings.http.max_body_bytes,
     }
 }

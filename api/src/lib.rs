@@ -8,6 +8,7 @@ mod edge;
 mod full_strength;
 mod health;
 mod idempotency;
+mod preferences;
 mod problem;
 mod recently_accepted;
 mod rest;
@@ -16,6 +17,7 @@ mod server;
 mod service;
 mod task_changes;
 mod task_reader;
+mod task_waiting;
 #[cfg(test)]
 mod testing;
 mod views;

@@ -9,6 +9,8 @@ use orchestrator_common::domain::{AgentId, AgentRecord, DesiredState, Faults, Ti
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::Command;
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::waiting::WaitingReaders;
+use tokio::sync::Semaphore;
 
 use crate::agent_directory::AgentDirectory;
 use crate::health::HealthBoard;
@@ -29,6 +31,9 @@ pub(crate) struct Service {
     pub(crate) agents: AgentDirectory,
     pub(crate) health: HealthBoard,
     pub(crate) tasks: TaskReader,
+    pub(crate) readers: WaitingReaders,
+    /// One permit for each reader who may wait at the same time.
+    pub(crate) waiting: Arc<Semaphore>,
 }
 
 impl Service {

@@ -36,6 +36,7 @@ impl Service {
         match self.or_hand_on(cancelling, command.clone()).await? {
             Some(Cancelled::Now) => {
                 self.commands.task_changed(TaskChange::Ended(task_id)).await;
+                self.wake(task_id);
                 Ok(Change::Made(is_cancelled()))
             }
             Some(Cancelled::Requested(worker_id)) => {
@@ -91,6 +92,7 @@ impl Service {
             Retried::Now(agent_id) => {
                 let change = TaskChange::Retried { task_id, agent_id };
                 self.commands.task_changed(change).await;
+                self.wake(task_id);
                 let status = Some(TaskStatus::Queued);
                 let changed = TaskChanged::new(task_id, status, "the task is tried again");
                 Ok(Change::Made(changed))

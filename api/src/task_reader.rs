@@ -5,6 +5,7 @@ use std::time::Duration;
 use orchestrator_common::cache::Cache;
 use orchestrator_common::domain::{TaskDocument, TaskId, Timestamp};
 use orchestrator_common::ledger::Ledger;
+use orchestrator_common::waiting::Wake;
 
 use crate::problem::ApiError;
 use crate::recently_accepted::RecentlyAccepted;
@@ -71,6 +72,24 @@ impl TaskReader {
             Ok(Err(_)) | Err(_) => beside.rest.begin(),
         }
         Ok(Some(without_position(known)))
+    }
+
+    /// The task after `wake`: from where the news is.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn read_after(
+        &self,
+        task_id: TaskId,
+        wake: Wake,
+    ) -> Result<Option<FoundTask>, ApiError> {
+        match wake {
+            Wake::Announced => self.read(task_id).await,
+            Wake::Recorded => match patiently(self.look_up(task_id)).await {
+                Ok(Some(found)) => Ok(Some(found)),
+                Ok(None) | Err(_) => self.read(task_id).await,
+            },
+        }
     }
 
     /// Whether a task that the ledger does not know is on its way into it.

@@ -11,6 +11,7 @@ use orchestrator_common::config::Settings;
 use orchestrator_common::domain::{AgentId, NewTask, SettlementRules, TaskStatus};
 use orchestrator_common::ledger::{Ledger, LedgerOptions};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::waiting::WaitingReaders;
 use orchestrator_migration::{Migrator, MigratorTrait};
 use poem::http::{HeaderMap, Method, StatusCode};
 use poem::{Body, Request};
@@ -229,6 +230,7 @@ impl TestApi {
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled).unwrap()),
             settings,
             dependencies,
+            readers: WaitingReaders::default(),
             limits,
         };
         Self {

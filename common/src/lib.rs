@@ -14,3 +14,4 @@ pub mod messaging;
 pub mod metrics;
 pub mod signals;
 pub mod telemetry;
+pub mod waiting;

@@ -10,6 +10,7 @@ use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::config::{BrainFactorySettings, Settings};
 use orchestrator_common::domain::{Timestamp, WorkerId};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::waiting::WaitingReaders;
 use orchestrator_worker::{Outward, Worker, WorkerContext};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,7 @@ impl Embedded {
             url,
             ..settings.brain_factory.clone()
         })?;
+        let readers = WaitingReaders::default();
         let worker = Worker::new(WorkerContext {
             worker_id: WorkerId::generate(),
             host: "embedded".to_owned(),
@@ -62,7 +64,7 @@ impl Embedded {
             generate_timeout: settings.brain_factory.generate_timeout,
             silence: ledger.silence,
             shutdown_grace: settings.shutdown_grace,
-            outward: Outward::default(),
+            outward: Outward::waking(readers.clone()),
         });
         if ledger.data_dir.is_some() {
             // The folder is held by this process alone, so whoever else was in the ledger is gone.
@@ -75,6 +77,7 @@ impl Embedded {
                 settings: Arc::clone(&settings),
                 metrics,
                 dependencies: vec![Dependency::ledger(ledger.ledger.clone())],
+                readers,
                 limits: Limits::default(),
             },
             listener,

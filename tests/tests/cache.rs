@@ -289,7 +289,7 @@ async fn waiting_readers_hear_of_finished_tasks_also_after_a_reconnect() {
     let prefix = prefix();
     let teller = Cache::new(&settings(), &prefix).unwrap();
     let listening = Cache::new(&through(&proxy), &prefix).unwrap();
-    let mut finished = listening.subscribe_finished();
+    let mut finished = listening.subscribe_changed();
     for round in 0..2 {
         let tasks = [TaskId::generate(), TaskId::generate()];
         let heard = async {
@@ -305,7 +305,7 @@ async fn waiting_readers_hear_of_finished_tasks_also_after_a_reconnect() {
         // A wake-up may be lost while nobody is subscribed yet, so it is repeated.
         let telling = async {
             loop {
-                teller.notify_finished(&tasks).await.unwrap();
+                teller.notify_changed(&tasks).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

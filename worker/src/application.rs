@@ -179,6 +179,7 @@ impl Application {
         let outward = Outward {
             announcer: Some(announcer),
             bell: Some(bell),
+            readers: None,
         };
         let context = WorkerContext {
             worker_id: self.worker_id,

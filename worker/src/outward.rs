@@ -1,10 +1,11 @@
-//! Whom a worker tells what it does. In the embedded default nobody: readers look at the ledger, and it costs nothing.
+//! Whom a worker tells what it does: in the embedded default only readers of the same process who wait.
 
 use orchestrator_common::domain::{
     AgentId, AgentStatus, Claim, NewTask, Settlement, TaskId, TaskRecord, TaskStatus, Timestamp,
     Usage,
 };
 use orchestrator_common::ledger::{Recorded, Started};
+use orchestrator_common::waiting::{WaitingReaders, Wake};
 
 use crate::announce::{Announcer, Bell};
 use crate::intake::Ended;
@@ -14,11 +15,28 @@ use crate::intake::Ended;
 pub struct Outward {
     pub(crate) announcer: Option<Announcer>,
     pub(crate) bell: Option<Bell>,
+    pub(crate) readers: Option<WaitingReaders>,
 }
 
 impl Outward {
+    /// Wakes readers of the same process.
+    #[must_use]
+    pub fn waking(readers: WaitingReaders) -> Self {
+        Self {
+            readers: Some(readers),
+            ..Self::default()
+        }
+    }
+
+    fn wake(&self, task_id: TaskId) {
+        if let Some(readers) = &self.readers {
+            readers.wake(task_id, Wake::Recorded);
+        }
+    }
+
     /// A task was started.
     pub(crate) fn started(&self, started: &Started) {
+        self.wake(started.task.task_id);
         let Some(announcer) = &self.announcer else {
             return;
         };
@@ -29,6 +47,7 @@ impl Outward {
 
     /// A claim ended and the ledger recorded it at `now`; one that it did not record is nobody's business.
     pub(crate) fn ended(&self, ended: Ended, recorded: &Recorded, now: Timestamp) {
+        self.wake(ended.task.task_id);
         if let (Some(announcer), Some(settlement)) = (&self.announcer, &recorded.settlement) {
             announcer.tell(ended_record(ended, settlement, now), now);
         }
@@ -36,6 +55,7 @@ impl Outward {
 
     /// Tasks ended without running here; what became of them is read from the ledger.
     pub(crate) fn ended_elsewhere(&self, task_ids: Vec<TaskId>) {
+        task_ids.iter().for_each(|task_id| self.wake(*task_id));
         if let Some(announcer) = &self.announcer {
             announcer.look_up(task_ids);
         }

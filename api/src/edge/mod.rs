@@ -8,7 +8,7 @@ mod trace_context;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use orchestrator_common::metrics::Metrics;
@@ -37,6 +37,8 @@ pub(crate) struct Edge {
     pub(crate) limits: Limits,
     /// One permit for each request that may be handled at the same time.
     pub(crate) places: Semaphore,
+    /// One permit for each reader who may wait at the same time.
+    pub(crate) waiting: Arc<Semaphore>,
     /// The largest body, in bytes.
     pub(crate) max_body_bytes: usize,
 }
@@ -54,7 +56,7 @@ impl Edge {
         let method = request.method().clone();
         let uri = request.uri().clone();
         let scope = Arc::new(RequestScope::new(
-            request.headers(),
+            &request,
             self.authenticator.identify(request.headers()),
             self.max_body_bytes,
             self.limits.body_time,
@@ -90,15 +92,22 @@ impl Edge {
 
     async fn handle(&self, request: Request) -> Ended {
         // Probes are answered however busy it is; a busy process is not a dead one.
+        let wait = RequestScope::of(&request).map_or(Duration::ZERO, |scope| scope.wait());
+        // Who waits keeps nobody from being served who does not.
+        let places = if wait.is_zero() {
+            &self.places
+        } else {
+            self.waiting.as_ref()
+        };
         let _place = if request.uri().path().starts_with("/health") {
             None
-        } else if let Ok(place) = self.places.try_acquire() {
+        } else if let Ok(place) = places.try_acquire() {
             Some(place)
         } else {
             return Ended::without_route(ApiError::Overloaded);
         };
         let handler = AssertUnwindSafe(self.api.call(request)).catch_unwind();
-        match tokio::time::timeout(self.limits.request_time, handler).await {
+        match tokio::time::timeout(self.limits.request_time + wait, handler).await {
             Ok(Ok(Ok(response))) => Ended {
                 route: response.data::<PathPattern>().cloned(),
                 outcome: Ok(response),

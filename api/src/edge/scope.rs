@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::trace_context;
 use crate::auth::Identity;
+use crate::preferences::{MAX_WAIT, Preferences};
 use crate::problem::ApiError;
 
 /// The header that names a request.
@@ -26,16 +27,23 @@ pub(crate) struct RequestScope {
     pub(crate) max_body_bytes: usize,
     /// How long its body may take to arrive.
     pub(crate) body_time: Duration,
+    /// What its caller prefers.
+    pub(crate) preferences: Preferences,
+    /// How long its query asks to wait, as far as that is acceptable.
+    wait_in_query: Option<Duration>,
 }
 
 impl RequestScope {
     pub(super) fn new(
-        headers: &HeaderMap,
+        request: &Request,
         identity: Identity,
         max_body_bytes: usize,
         body_time: Duration,
     ) -> Self {
+        let headers = request.headers();
         Self {
+            preferences: Preferences::of(headers),
+            wait_in_query: request.uri().query().and_then(wait_in),
             request_id: request_id(headers),
             traceparent: trace_context::continue_or_start(headers),
             identity,
@@ -56,9 +64,23 @@ impl RequestScope {
         self.request_id.to_str().unwrap_or_default()
     }
 
+    /// How long the answer may be held back.
+    pub(super) fn wait(&self) -> Duration {
+        let wait = self.wait_in_query.or(self.preferences.wait);
+        wait.unwrap_or_default()
+    }
+
     pub(super) fn request_id_header(&self) -> HeaderValue {
         self.request_id.clone()
     }
+}
+
+/// The parameter `wait` of a query; what is not acceptable is the handler's to refuse.
+fn wait_in(query: &str) -> Option<Duration> {
+    let mut parameters = query.split('&');
+    let value = parameters.find_map(|parameter| parameter.strip_prefix("wait="))?;
+    let wait = Duration::from_secs(value.parse().ok()?);
+    (wait <= MAX_WAIT).then_some(wait)
 }
 
 /// The scope as a parameter of a handler.

@@ -9,18 +9,22 @@ mod task_news;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use orchestrator_common::cache::{Cache, CacheUnavailable};
 use orchestrator_common::config::{ConfigError, Settings};
 use orchestrator_common::domain::SettlementRules;
 use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
 use orchestrator_common::messaging::{Broker, Publisher, PublisherOptions, Topology};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::waiting::{WaitingReaders, Wake};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::recently_accepted::RecentlyAccepted;
 use crate::rest::Rest;
@@ -61,6 +65,7 @@ pub struct FullStrength {
     ledger: Ledger,
     publishing: JoinHandle<()>,
     stop_publishing: CancellationToken,
+    hearing: AbortOnDropHandle<()>,
 }
 
 impl FullStrength {
@@ -95,6 +100,8 @@ impl FullStrength {
             recent.clone(),
             Endorsement::new(&settings.auth),
         );
+        let readers = WaitingReaders::default();
+        let hearing = hear(cache.clone(), readers.clone());
         let context = ApiContext {
             ledger: ledger.clone(),
             commands: Arc::new(commands),
@@ -105,6 +112,7 @@ impl FullStrength {
                 Dependency::broker(publisher),
                 Dependency::cache(cache.clone()),
             ],
+            readers: readers.clone(),
             limits: Limits::default(),
         };
         let beside = BesideLedger {
@@ -117,6 +125,7 @@ impl FullStrength {
             ledger,
             publishing,
             stop_publishing,
+            hearing: AbortOnDropHandle::new(tokio::spawn(hearing)),
         })
     }
 
@@ -132,12 +141,21 @@ impl FullStrength {
     /// As [`Application::run_until_stopped`].
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
         let served = self.application.run_until_stopped(shutdown).await;
+        drop(self.hearing);
         self.stop_publishing.cancel();
         if self.publishing.await.is_err() {
             tracing::warn!("publishing ended unexpectedly");
         }
         self.ledger.close().await;
         served
+    }
+}
+
+/// Passes on what Redis tells of tasks; the only subscription of the process.
+async fn hear(cache: Cache, readers: WaitingReaders) {
+    let mut changed = pin!(cache.subscribe_changed());
+    while let Some(task_id) = changed.next().await {
+        readers.wake(task_id, Wake::Announced);
     }
 }
 

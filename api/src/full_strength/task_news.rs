@@ -28,6 +28,7 @@ impl TaskNews {
             TaskChange::Reprioritised(task_id) => self.forget(task_id).await,
             TaskChange::Retried { task_id, agent_id } => {
                 self.forget(task_id).await;
+                let _ = self.cache.notify_changed(&[task_id]).await;
                 self.signal(&Control::AgentChanged { agent_id });
             }
         }
@@ -60,7 +61,7 @@ impl TaskNews {
         };
         // Readers ask the ledger when Redis does not answer.
         let _ = self.cache.put_many(&[status]).await;
-        let _ = self.cache.notify_finished(&[task_id]).await;
+        let _ = self.cache.notify_changed(&[task_id]).await;
     }
 
     fn messages(&self, record: &TaskRecord) -> serde_json::Result<Vec<Outgoing>> {

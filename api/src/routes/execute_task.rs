@@ -14,7 +14,7 @@ use crate::edge::Scope;
 use crate::idempotency;
 use crate::problem::{ApiError, Refusal, Submitting};
 use crate::service::Service;
-use crate::views::{Answer, TaskAccepted, task_address};
+use crate::views::{Answer, TaskAccepted, TaskView, task_address};
 
 pub(super) struct ExecuteTask(pub(super) Arc<Service>);
 
@@ -28,17 +28,20 @@ enum Executed {
         /// Where to ask for the task.
         #[oai(header = "Location")]
         String,
+        /// How long was waited at most, for callers who sent `Prefer: wait`.
+        #[oai(header = "Preference-Applied")]
+        Option<String>,
     ),
-    /// The same, for callers who sent `Prefer: respond-async`.
+    /// The same, for callers who sent `Prefer: respond-async`, while the task has no outcome.
     #[oai(status = 202)]
     AcceptedAsync(
         Answer<TaskAccepted>,
         /// Where to ask for the task.
         #[oai(header = "Location")]
         String,
-        /// Always `respond-async`.
+        /// `respond-async`, and how long was waited at most.
         #[oai(header = "Preference-Applied")]
-        String,
+        Option<String>,
     ),
 }
 
@@ -47,7 +50,9 @@ impl ExecuteTask {
     /// Submit a task
     ///
     /// Answers as soon as the task is in durable hands; ask `task_status_endpoint` for its outcome. With an
-    /// `Idempotency-Key`, submitting the same again leads to the same task, and submitting something else to 409.
+    /// `Idempotency-Key`, submitting the same again leads to the same task, and submitting something else to 409. With
+    /// `Prefer: wait=N` the answer is held back until the task has an outcome or N seconds (at most 60) are over, and
+    /// carries the task.
     #[oai(
         path = "/orchestrator/execute-task",
         method = "post",
@@ -57,9 +62,9 @@ impl ExecuteTask {
         &self,
         caller: Caller<Write>,
         scope: Scope,
-        /// `respond-async` asks for status 202 instead of 200.
+        /// `respond-async` asks for status 202 instead of 200, `wait=N` for the outcome within N seconds.
         #[oai(name = "Prefer")]
-        prefer: Header<Option<String>>,
+        _prefer: Header<Option<String>>,
         /// Names the request: 1 to 255 visible ASCII characters, the caller's own.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
@@ -81,14 +86,26 @@ impl ExecuteTask {
         task.traceparent = Some(scope.0.traceparent.clone());
         // A task whose name the caller chose may be asked for again.
         task.fingerprint = named.map(|_| idempotency::fingerprint(&caller.name, &body.bytes));
+        let preferences = scope.0.preferences;
+        // Before it is accepted, so that no signal is missed.
+        let reader = preferences
+            .wait
+            .map(|_| self.0.readers.register(task.task_id));
         let accepted = self.0.commands.execute(task).await?;
 
-        let location = task_address(accepted.task_id);
-        let answer = Answer(TaskAccepted::new(&accepted, agent_id));
-        Ok(if wants_async(prefer.as_deref()) {
-            Executed::AcceptedAsync(answer, location, "respond-async".into())
+        let mut answer = TaskAccepted::new(&accepted, agent_id);
+        if let (Some(wait), Some(mut reader)) = (preferences.wait, reader) {
+            // A task that cannot be read now is accepted all the same.
+            let waited = self.0.outcome(accepted.task_id, &mut reader, wait).await;
+            if let Ok(Some((document, queue_position))) = waited {
+                answer = answer.waited(TaskView::new(document, queue_position));
+            }
+        }
+        let (location, applied) = (task_address(accepted.task_id), preferences.applied());
+        Ok(if preferences.respond_async && !answer.has_ended() {
+            Executed::AcceptedAsync(Answer(answer), location, applied)
         } else {
-            Executed::Accepted(answer, location)
+            Executed::Accepted(Answer(answer), location, applied)
         })
     }
 }
@@ -101,15 +118,6 @@ fn task_named_by_key(caller: &str, key: &str, submission: &Submission) -> Result
         ));
     }
     idempotency::task_named_by(caller, key)
-}
-
-/// Whether the header `Prefer` (RFC 7240) asks for `respond-async`.
-fn wants_async(prefer: Option<&str>) -> bool {
-    prefer.is_some_and(|preferences| {
-        preferences
-            .split([',', ';'])
-            .any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
-    })
 }
 
 #[cfg(test)]

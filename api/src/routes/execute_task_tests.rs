@@ -52,7 +52,8 @@ async fn a_caller_who_prefers_202_gets_it() {
     ] {
         let received = api.post_with(EXECUTE, &[("prefer", prefer)], &task()).await;
         assert_eq!(received.status, 202, "{prefer}");
-        assert_eq!(received.header("preference-applied"), "respond-async");
+        let applied = received.header("preference-applied");
+        assert!(applied.starts_with("respond-async"), "{applied}");
         assert!(received.header("location").ends_with(&task_id(&received)));
     }
     let received = api

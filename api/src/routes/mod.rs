@@ -11,6 +11,7 @@ mod pages;
 mod register_agent;
 mod start_agent;
 mod stop_agent;
+mod task_events;
 mod unregister_agent;
 
 use std::collections::HashMap;
@@ -57,6 +58,7 @@ type TaskEndpoints = (
     execute_task::ExecuteTask,
     get_task::GetTask,
     change_task::ChangeTask,
+    task_events::TaskEvents,
 );
 
 type OperationEndpoints = (health::HealthEndpoints, metrics::MetricsEndpoint);
@@ -76,6 +78,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
             execute_task::ExecuteTask(service()),
             get_task::GetTask(service()),
             change_task::ChangeTask(service()),
+            task_events::TaskEvents(service()),
         ),
         (
             health::HealthEndpoints(service()),

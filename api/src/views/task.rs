@@ -32,6 +32,9 @@ pub(crate) struct TaskAccepted {
     queue_position: Option<u64>,
     /// Where to ask for it; also in the header `Location`.
     task_status_endpoint: String,
+    /// The task, when `Prefer: wait` asked to wait for it: with its outcome, unless the time was over before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<TaskView>,
 }
 
 impl TaskAccepted {
@@ -44,7 +47,21 @@ impl TaskAccepted {
             status: Wire(accepted.status),
             queue_position: accepted.queue_position,
             task_status_endpoint: task_address(accepted.task_id),
+            task: None,
         }
+    }
+
+    /// The same answer after the task was waited for.
+    pub(crate) fn waited(mut self, task: TaskView) -> Self {
+        self.status = Wire(task.status());
+        self.queue_position = task.queue_position;
+        self.task = Some(task);
+        self
+    }
+
+    /// Whether it was waited for and has an outcome.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.0.is_terminal()
     }
 }
 
@@ -60,6 +77,7 @@ impl Example for TaskAccepted {
             status: Wire(TaskStatus::Queued),
             queue_position: Some(0),
             task_status_endpoint: task_address(task_id),
+            task: None,
         }
     }
 }
@@ -173,6 +191,11 @@ pub(crate) struct TaskView {
 }
 
 impl TaskView {
+    /// Where the task stands.
+    pub(crate) const fn status(&self) -> TaskStatus {
+        self.status.0
+    }
+
     /// A task and its place in the queue.
     pub(crate) fn new(document: TaskDocument, queue_position: Option<u64>) -> Self {
         Self {

@@ -33,8 +33,8 @@ impl Keys {
         format!("{}agent:{agent_id}", self.prefix)
     }
 
-    /// The channel on which finished tasks are named.
-    pub(super) fn finished(&self) -> String {
-        format!("{}finished", self.prefix)
+    /// The channel on which changed tasks are named.
+    pub(super) fn changed(&self) -> String {
+        format!("{}changed", self.prefix)
     }
 }

@@ -4,8 +4,8 @@
 //! fall back to the ledger, whatever went wrong here.
 
 mod agents;
+mod changed;
 mod circuit;
-mod finished;
 mod keys;
 mod status;
 

@@ -7,8 +7,9 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use super::convert::{agent, agent_id, count};
+use super::convert::{agent, agent_id, count, name};
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
+use super::rows::in_list;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
     AgentId, AgentRecord, AgentStatus, DesiredState, TaskId, TaskRecord, TaskStatus,
@@ -100,6 +101,32 @@ impl Ledger {
                 let query = tasks::Entity::find().filter(tasks::Column::TaskId.is_in(ids));
                 for row in query.all(&db.read).await? {
                     found.push(TaskRecord::try_from(row)?);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// The status and the attempts so far of those of `task_ids` that exist, in no particular order.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn standings(
+        &self,
+        task_ids: &[TaskId],
+    ) -> Result<Vec<(TaskId, (TaskStatus, u32))>, LedgerError> {
+        self.within(|db| async move {
+            let mut found = Vec::with_capacity(task_ids.len());
+            for ids in task_ids.chunks(256) {
+                let (list, values) = in_list(ids.iter().map(|id| id.uuid().into()).collect());
+                let sql =
+                    format!("SELECT task_id, status, attempt FROM tasks WHERE task_id IN {list}");
+                for row in db.query(&sql, values).await? {
+                    let status = name("status", &row.try_get_by_index::<String>(1)?)?;
+                    let attempt = count("attempt", row.try_get_by_index::<i32>(2)?.into())?;
+                    let task_id = row.try_get_by_index::<uuid::Uuid>(0)?;
+                    found.push((task_id.into(), (status, attempt)));
                 }
             }
             Ok(found)

@@ -95,14 +95,12 @@ fn newest(mut batch: Vec<News>) -> Vec<News> {
 
 async fn write(reach: &Reach, batch: &[News]) {
     let mut statuses = Vec::with_capacity(batch.len());
-    let mut ended = Vec::with_capacity(batch.len());
+    let mut changed = Vec::with_capacity(batch.len());
     for news in batch {
         match news {
             News::Task(fact) => {
                 statuses.extend(status_of(fact));
-                if fact.record.status.is_terminal() {
-                    ended.push(fact.record.task.task_id);
-                }
+                changed.push(fact.record.task.task_id);
             }
             News::Agent(event) => {
                 // A change that cannot be written here is seen when the entry runs out.
@@ -112,7 +110,7 @@ async fn write(reach: &Reach, batch: &[News]) {
         }
     }
     if reach.cache.put_many(&statuses).await.is_err()
-        || reach.cache.notify_finished(&ended).await.is_err()
+        || reach.cache.notify_changed(&changed).await.is_err()
     {
         // The cache says what is wrong, once; readers ask the ledger.
         reach.metrics.error("cache_unavailable");

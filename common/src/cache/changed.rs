@@ -1,4 +1,4 @@
-//! Wake-ups: "these tasks have finished", for readers that wait for an outcome.
+//! Wake-ups: "these tasks have changed", for readers that wait for news of them.
 //!
 //! A wake-up can be lost (a reconnect, a busy server), so whoever waits also looks at the ledger now and then.
 
@@ -18,25 +18,25 @@ use crate::domain::TaskId;
 const SILENCE: Duration = Duration::from_secs(10);
 
 impl Cache {
-    /// Tells waiting readers that tasks have finished, in one message.
+    /// Tells waiting readers that tasks have changed, in one message.
     ///
     /// # Errors
     /// When Redis does not take it.
-    pub async fn notify_finished(&self, tasks: &[TaskId]) -> Result<(), CacheUnavailable> {
+    pub async fn notify_changed(&self, tasks: &[TaskId]) -> Result<(), CacheUnavailable> {
         if tasks.is_empty() {
             return Ok(());
         }
         let named: Vec<_> = tasks.iter().map(ToString::to_string).collect();
         let mut command = redis::cmd("PUBLISH");
-        command.arg(self.keys.finished()).arg(named.join(" "));
+        command.arg(self.keys.changed()).arg(named.join(" "));
         self.command(&command).await
     }
 
-    /// Tasks as they finish, from now on and across reconnects; never ends.
-    pub fn subscribe_finished(&self) -> impl Stream<Item = TaskId> + Send + use<> {
+    /// Tasks as they change, from now on and across reconnects; never ends.
+    pub fn subscribe_changed(&self) -> impl Stream<Item = TaskId> + Send + use<> {
         let listener = Listener {
             client: self.client.clone(),
-            channel: self.keys.finished(),
+            channel: self.keys.changed(),
             subscription: None,
             waiting: VecDeque::new(),
             pauses: pauses(),
