@@ -26,7 +26,8 @@ impl Service {
         patience: Duration,
     ) -> Result<Option<FoundTask>, ApiError> {
         let deadline = Instant::now() + patience;
-        let mut found = self.tasks.read(task_id).await?;
+        // Reading is boxed: else everybody who waits would keep room for it.
+        let mut found = Box::pin(self.tasks.read(task_id)).await?;
         loop {
             let Some((document, _)) = &found else {
                 return Ok(None);
@@ -39,11 +40,12 @@ impl Service {
                 break;
             };
             // Whoever cannot read now waits for the next wake-up.
-            if let Ok(Some(news)) = self.tasks.read_after(task_id, wake).await {
+            let reading = Box::pin(self.tasks.read_after(task_id, wake));
+            if let Ok(Some(news)) = reading.await {
                 found = Some(news);
             }
         }
-        match self.tasks.read(task_id).await {
+        match Box::pin(self.tasks.read(task_id)).await {
             Ok(Some(news)) => Ok(Some(news)),
             Ok(None) | Err(_) => Ok(found),
         }

@@ -162,9 +162,10 @@ impl Follower {
             let until = self.ends_at.min(Instant::now() + KEEP_ALIVE);
             match timeout_at(until, self.reader.woken()).await {
                 Ok(Some(wake)) => {
-                    let reading = self.service.tasks.read_after(self.task_id, wake).await;
+                    // In a box: else everybody who waits would keep room for it.
+                    let reading = Box::pin(self.service.tasks.read_after(self.task_id, wake));
                     // Whoever cannot read now waits for the next wake-up.
-                    self.news = reading.ok().flatten();
+                    self.news = reading.await.ok().flatten();
                 }
                 Ok(None) => return None,
                 Err(_elapsed) if Instant::now() >= self.ends_at => return None,

@@ -109,11 +109,12 @@ async fn converse(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let edge = edge.clone();
         let (here, caller) = addresses.clone();
-        async move {
+        // In a box of its own: else each connection would keep room for it while it is idle or an answer is streamed.
+        Box::pin(async move {
             let request = (request, here, caller, Scheme::HTTP).into();
             let response: hyper::Response<_> = edge.answer(request).await.into();
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let socket = TokioIo::new(WriteDeadline::new(stream, limits.write_time));
     let connection = http1::Builder::new()
