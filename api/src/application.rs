@@ -161,7 +161,7 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
     } = context;
     let waiting = Arc::new(Semaphore::new(limits.waiting_readers));
     let service = Arc::new(Service {
-        agents: AgentDirectory::new(ledger.clone()),
+        agents: AgentDirectory::new(ledger.clone(), settings.agents.max_queue_depth),
         health: HealthBoard::new(dependencies),
         tasks: TaskReader::new(ledger.clone(), beside),
         ledger,

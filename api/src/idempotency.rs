@@ -24,16 +24,25 @@ pub(crate) fn task_named_by(caller: &str, key: &str) -> Result<TaskId, Faults> {
 
 /// SHA-256 of who asked and what for; neither blanks nor the order of fields make a difference.
 pub(crate) fn fingerprint(caller: &str, body: &[u8]) -> [u8; 32] {
-    let mut text = Vec::with_capacity(body.len());
     match serde_json::from_slice::<Value>(body) {
-        Ok(value) => write_canonical(&value, &mut text),
+        Ok(value) => fingerprint_of(caller, &value),
         // It was JSON a moment ago; whatever it is now, it is itself.
-        Err(_) => text.extend_from_slice(body),
+        Err(_) => digest(caller, body),
     }
+}
+
+/// The same of a body that has been read.
+pub(crate) fn fingerprint_of(caller: &str, body: &Value) -> [u8; 32] {
+    let mut text = Vec::new();
+    write_canonical(body, &mut text);
+    digest(caller, &text)
+}
+
+fn digest(caller: &str, text: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(caller.len().to_be_bytes());
     digest.update(caller);
-    digest.update(&text);
+    digest.update(text);
     digest.finalize().into()
 }
 

@@ -26,17 +26,21 @@ pub(crate) struct Remembered {
 
 /// Remembers tasks; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RecentlyAccepted(Arc<Mutex<Generations>>);
+pub(crate) struct RecentlyAccepted {
+    tasks: Arc<Mutex<Generations<Arc<Remembered>>>>,
+    /// What the names stand for that callers chose, from before the task is accepted.
+    names: Arc<Mutex<Generations<[u8; 32]>>>,
+}
 
 /// What is remembered is forgotten a generation at a time: that costs an insertion next to nothing.
 #[derive(Debug)]
-struct Generations {
-    young: HashMap<TaskId, Arc<Remembered>>,
-    old: HashMap<TaskId, Arc<Remembered>>,
+struct Generations<V> {
+    young: HashMap<TaskId, V>,
+    old: HashMap<TaskId, V>,
     young_since: Instant,
 }
 
-impl Default for Generations {
+impl<V> Default for Generations<V> {
     fn default() -> Self {
         Self {
             young: HashMap::new(),
@@ -46,8 +50,8 @@ impl Default for Generations {
     }
 }
 
-impl Generations {
-    fn insert(&mut self, task_id: TaskId, remembered: Arc<Remembered>) {
+impl<V: Clone> Generations<V> {
+    fn insert(&mut self, task_id: TaskId, remembered: V) {
         if self.young.len() >= CAPACITY || self.young_since.elapsed() >= MEMORY {
             self.old = std::mem::take(&mut self.young);
             self.young_since = Instant::now();
@@ -55,7 +59,7 @@ impl Generations {
         self.young.insert(task_id, remembered);
     }
 
-    fn get(&self, task_id: TaskId) -> Option<Arc<Remembered>> {
+    fn get(&self, task_id: TaskId) -> Option<V> {
         let found = self.young.get(&task_id);
         found.or_else(|| self.old.get(&task_id)).cloned()
     }
@@ -70,14 +74,23 @@ impl RecentlyAccepted {
             fingerprint,
         });
         let task_id = remembered.document.task_id;
-        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.insert(task_id, Arc::clone(&remembered));
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.insert(task_id, Arc::clone(&remembered));
         remembered
     }
 
     pub(crate) fn get(&self, task_id: TaskId) -> Option<Arc<Remembered>> {
-        let generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.get(task_id)
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.get(task_id)
+    }
+
+    /// Notes what a name stands for, unless it stands for something already; returns what it stands for.
+    pub(crate) fn name(&self, task_id: TaskId, fingerprint: [u8; 32]) -> [u8; 32] {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(task_id).unwrap_or_else(|| {
+            names.insert(task_id, fingerprint);
+            fingerprint
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::WaitingReaders;
 use tokio::sync::Semaphore;
 
-use crate::agent_directory::AgentDirectory;
+use crate::agent_directory::{AgentDirectory, Presence};
 use crate::health::HealthBoard;
 use crate::problem::ApiError;
 use crate::task_reader::TaskReader;
@@ -77,6 +77,15 @@ impl Service {
                 Ok(None)
             }
             written => written.map(Some),
+        }
+    }
+
+    /// Whether `agent_id` may be given another task.
+    pub(crate) async fn admit(&self, agent_id: &AgentId) -> Result<(), ApiError> {
+        match self.agents.admit(agent_id).await {
+            Presence::Registered | Presence::Unanswered => Ok(()),
+            Presence::Full => Err(ApiError::QueueFull(agent_id.clone())),
+            Presence::Unknown => Err(ApiError::NoSuchAgent(agent_id.to_string())),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::edge::RequestScope;
 use crate::problem::ApiError;
 
 pub(crate) use requests::{AgentChoice, StopChoice};
-pub(crate) use task_requests::{NewPriority, RetryWish};
+pub(crate) use task_requests::{NewPriority, RetryWish, TaskBatch};
 
 /// Something that a handler takes as a JSON body.
 pub(crate) trait FromBody: Sized + Send + Sync {

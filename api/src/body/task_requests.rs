@@ -1,4 +1,4 @@
-//! What callers send to change a task that is there already.
+//! What callers send beside single tasks: many at once, and changes to those that are there already.
 
 use orchestrator_common::domain::{Faults, Fields, Priority, SubmissionDefaults};
 use poem_openapi::Object;
@@ -6,6 +6,7 @@ use poem_openapi::types::Example;
 use serde_json::Value;
 
 use super::FromBody;
+use super::requests::TaskRequest;
 
 /// How urgent a task is to be from now on.
 #[derive(Object)]
@@ -87,5 +88,51 @@ impl FromBody for RetryWish {
         let max_attempts = fields.take_integer("max_attempts", 1, 100);
         fields.finish()?;
         Ok(Self { max_attempts })
+    }
+}
+
+/// Many tasks at once.
+#[derive(Object)]
+#[oai(example, deny_unknown_fields)]
+pub(crate) struct TaskBatchRequest {
+    /// The tasks, each as `POST /orchestrator/execute-task` takes it.
+    #[oai(validator(min_items = 1, max_items = 1000))]
+    tasks: Vec<TaskRequest>,
+}
+
+impl Example for TaskBatchRequest {
+    fn example() -> Self {
+        Self {
+            tasks: vec![TaskRequest::example()],
+        }
+    }
+}
+
+/// Many tasks at once, none of them read yet: one that is faulty must not harm its neighbours.
+#[derive(Debug)]
+pub(crate) struct TaskBatch(pub(crate) Vec<Value>);
+
+impl TaskBatch {
+    /// The most tasks of one batch.
+    const MAX: usize = 1_000;
+}
+
+impl FromBody for TaskBatch {
+    type Shape = TaskBatchRequest;
+
+    const DESCRIPTION: &'static str = "The tasks; together not larger than any other body.";
+    const EMPTY: Option<Self> = None;
+
+    fn from_body(body: Value) -> Result<Self, Faults> {
+        let mut fields = Fields::of(body)?;
+        let tasks = match fields.take("tasks") {
+            Some(Value::Array(tasks)) if (1..=Self::MAX).contains(&tasks.len()) => tasks,
+            Some(_) | None => {
+                fields.fault("tasks", "must be an array of 1 to 1000 tasks");
+                Vec::new()
+            }
+        };
+        fields.finish()?;
+        Ok(Self(tasks))
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct BrokerCommands {
     intake: LedgerIntake,
     statuses: QueuedStatuses,
     recent: RecentlyAccepted,
+    cache: Cache,
     endorsement: Endorsement,
     news: TaskNews,
 }
@@ -57,7 +58,8 @@ impl BrokerCommands {
             intake: LedgerIntake::start(ledger.clone()),
             ledger,
             ledger_rest: Rest::default(),
-            statuses: QueuedStatuses::start(cache),
+            statuses: QueuedStatuses::start(cache.clone()),
+            cache,
             recent,
             endorsement,
         }
@@ -65,11 +67,14 @@ impl BrokerCommands {
 
     /// What most tasks do not need is boxed, here as in the route: it would make the future of each of them larger.
     async fn accept(&self, task: NewTask) -> Result<Accepted, AcceptError> {
-        if let Some(fingerprint) = task.fingerprint
-            && let Some(known) =
-                Box::pin(self.known(task.task_id, &task.agent_id, fingerprint)).await
-        {
-            return known;
+        if let Some(fingerprint) = task.fingerprint {
+            let known = Box::pin(self.known(task.task_id, &task.agent_id, fingerprint));
+            if let Some(known) = known.await {
+                return known;
+            }
+            if !Box::pin(self.is_first(task.task_id, fingerprint)).await {
+                return Err(AcceptError::Conflict(task.task_id));
+            }
         }
         let task_id = task.task_id;
         if let Err(reason) = self
@@ -131,6 +136,16 @@ impl BrokerCommands {
             &document.agent_id,
             document.status,
         ))
+    }
+
+    /// Whether nobody has just used the name of a task for another request, here or in another process: ingest would refuse
+    /// the second one, but after it was answered.
+    async fn is_first(&self, task_id: TaskId, fingerprint: [u8; 32]) -> bool {
+        if self.recent.name(task_id, fingerprint) != fingerprint {
+            return false;
+        }
+        let named = self.cache.name(task_id, fingerprint).await;
+        named.map_or(true, |held| held == fingerprint)
     }
 
     async fn publish(&self, command: &Command) -> Result<(), String> {

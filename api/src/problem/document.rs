@@ -67,7 +67,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Problem {
-    fn about(error: ApiError, subject: &Subject<'_>) -> Self {
+    pub(crate) fn about(error: ApiError, subject: &Subject<'_>) -> Self {
         let Kind {
             status,
             name,

@@ -6,7 +6,7 @@ mod refusal;
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{Faults, TaskId, TaskStatus};
+use orchestrator_common::domain::{AgentId, Faults, TaskId, TaskStatus};
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 
@@ -15,6 +15,9 @@ use crate::auth::Level;
 pub use document::{FieldFault, Problem};
 pub(crate) use document::{Subject, render};
 pub(crate) use refusal::{Administering, Cancelling, Changing, Open, Reading, Refusal, Submitting};
+
+/// What a caller is told to wait whose agent has too much waiting.
+const QUEUE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,9 @@ pub enum ApiError {
         /// What it would have to be, and what could then be done.
         needed: &'static str,
     },
+    /// As many tasks wait for the agent as may.
+    #[error("agent {0} has as many waiting tasks as it may have; try again later")]
+    QueueFull(AgentId),
     /// The body is larger than allowed.
     #[error("the body must not be larger than {0} bytes")]
     BodyTooLarge(usize),
@@ -106,6 +112,7 @@ impl ApiError {
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "The task exists and differs"),
             Self::WrongStatus { .. } => (StatusCode::CONFLICT, "wrong_status", "The task's status does not allow this"),
+            Self::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full", "The agent's queue is full"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid"),
@@ -121,6 +128,7 @@ impl ApiError {
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable(delay) => Some(*delay),
+            Self::QueueFull(_) => Some(QUEUE_PAUSE),
             Self::Overloaded | Self::TookTooLong => Some(Duration::from_secs(1)),
             Self::NotUnderstood(_)
             | Self::Unauthenticated { .. }

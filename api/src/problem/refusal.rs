@@ -43,7 +43,7 @@ impl Statuses for Administering {
 pub(crate) enum Submitting {}
 
 impl Statuses for Submitting {
-    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503];
+    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
 }
 
 /// Operations that change a task and have a body.
@@ -112,6 +112,10 @@ fn documented(status: u16) -> MetaResponse {
         422 => (
             "The request breaks rules; all faults are named at once.",
             vec![],
+        ),
+        429 => (
+            "As many tasks wait for the agent as may.",
+            vec![text_header("Retry-After", "Seconds to wait.")],
         ),
         503 => (
             "Nothing can take or answer the request now.",

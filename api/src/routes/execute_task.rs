@@ -7,12 +7,11 @@ use poem_openapi::param::Header;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::Tag;
-use crate::agent_directory::Presence;
 use crate::auth::{Caller, Write};
 use crate::body::JsonBody;
 use crate::edge::Scope;
 use crate::idempotency;
-use crate::problem::{ApiError, Refusal, Submitting};
+use crate::problem::{Refusal, Submitting};
 use crate::service::Service;
 use crate::views::{Answer, TaskAccepted, TaskView, task_address};
 
@@ -76,10 +75,7 @@ impl ExecuteTask {
             Some(key) => Some(task_named_by_key(&caller.name, key, &submission)?),
             None => submission.task_id(),
         };
-        match self.0.agents.look_up(&agent_id).await {
-            Presence::Registered | Presence::Unanswered => {}
-            Presence::Unknown => return Err(ApiError::NoSuchAgent(agent_id.into()).into()),
-        }
+        self.0.admit(&agent_id).await?;
 
         let mut task =
             submission.into_task(named.unwrap_or_else(TaskId::generate), Timestamp::now());
@@ -110,7 +106,11 @@ impl ExecuteTask {
     }
 }
 
-fn task_named_by_key(caller: &str, key: &str, submission: &Submission) -> Result<TaskId, Faults> {
+pub(super) fn task_named_by_key(
+    caller: &str,
+    key: &str,
+    submission: &Submission,
+) -> Result<TaskId, Faults> {
     if submission.task_id().is_some() {
         return Err(Faults::one(
             "task_id",

@@ -6,42 +6,14 @@ use orchestrator_common::domain::{AgentId, AgentStatus, Faults};
 use orchestrator_common::ledger::AgentQuery;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
-use poem_openapi::registry::MetaSchema;
 
 use super::Tag;
 use crate::auth::{Caller, Read};
 use crate::problem::{Reading, Refusal};
 use crate::service::{Service, patiently, take};
-use crate::views::{AgentList, Answer, Loose, QueryValue, Wire, WireSchema};
+use crate::views::{AgentList, Answer, Loose, PageSize, Wire};
 
 pub(super) struct ListAgents(pub(super) Arc<Service>);
-
-/// How many agents a page holds at most.
-struct PageSize(u32);
-
-impl PageSize {
-    const MAX: u32 = 1_000;
-}
-
-impl WireSchema for PageSize {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            minimum: Some(1.0),
-            maximum: Some(f64::from(Self::MAX)),
-            default: Some(Self::MAX.into()),
-            ..MetaSchema::new_with_format("integer", "uint32")
-        }
-    }
-}
-
-impl QueryValue for PageSize {
-    const ACCEPTS: &'static str = "must be a whole number from 1 to 1000";
-
-    fn read(text: &str) -> Option<Self> {
-        let size = text.parse().ok()?;
-        (1..=Self::MAX).contains(&size).then_some(Self(size))
-    }
-}
 
 #[OpenApi(tag = "Tag::Agents")]
 impl ListAgents {
@@ -61,7 +33,7 @@ impl ListAgents {
         /// Only agents observed to be this.
         status: Query<Option<Loose<AgentStatus>>>,
         /// At most this many.
-        limit: Query<Option<Loose<PageSize>>>,
+        limit: Query<Option<Loose<PageSize<1_000>>>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<Loose<AgentId>>>,
     ) -> Result<Answer<AgentList>, Refusal<Reading>> {
@@ -72,7 +44,7 @@ impl ListAgents {
         if !faults.0.is_empty() {
             return Err(faults.into());
         }
-        let PageSize(limit) = limit.unwrap_or(PageSize(PageSize::MAX));
+        let PageSize(limit) = limit.unwrap_or_default();
         let query = AgentQuery {
             domain: domain.0,
             status,

@@ -2,10 +2,12 @@
 
 mod change_task;
 mod execute_task;
+mod execute_tasks;
 mod get_agent;
 mod get_task;
 mod health;
 mod list_agents;
+mod list_tasks;
 mod metrics;
 mod pages;
 mod register_agent;
@@ -56,6 +58,8 @@ type AgentEndpoints = (
 
 type TaskEndpoints = (
     execute_task::ExecuteTask,
+    execute_tasks::ExecuteTasks,
+    list_tasks::ListTasks,
     get_task::GetTask,
     change_task::ChangeTask,
     task_events::TaskEvents,
@@ -76,6 +80,8 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
         ),
         (
             execute_task::ExecuteTask(service()),
+            execute_tasks::ExecuteTasks(service()),
+            list_tasks::ListTasks(service()),
             get_task::GetTask(service()),
             change_task::ChangeTask(service()),
             task_events::TaskEvents(service()),

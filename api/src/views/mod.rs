@@ -2,10 +2,14 @@
 
 mod agent;
 mod answer;
+mod batch;
+mod paging;
 mod task;
 mod wire;
 
 pub(crate) use agent::{AgentChanged, AgentList, AgentView};
 pub(crate) use answer::Answer;
-pub(crate) use task::{TaskAccepted, TaskChanged, TaskView, task_address};
+pub(crate) use batch::{BatchResult, BatchResults};
+pub(crate) use paging::{PageSize, TaskCursor};
+pub(crate) use task::{TaskAccepted, TaskChanged, TaskList, TaskView, task_address};
 pub(crate) use wire::{Loose, QueryValue, Wire, WireSchema};

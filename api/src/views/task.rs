@@ -4,11 +4,12 @@ use orchestrator_common::commands::Accepted;
 use orchestrator_common::domain::{
     AgentId, ErrorCode, Json, TaskDocument, TaskError, TaskId, TaskStatus, Timestamp,
 };
+use orchestrator_common::ledger::TaskPage;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 use serde::Serialize;
 
-use super::Wire;
+use super::{TaskCursor, Wire};
 
 /// Where a task can be asked for.
 pub(crate) fn task_address(task_id: TaskId) -> String {
@@ -215,6 +216,31 @@ impl TaskView {
             tokens_used: document.tokens_used,
             cost_estimate: document.cost_estimate,
             queue_position,
+        }
+    }
+}
+
+/// A page of tasks.
+#[derive(Debug, Object, Serialize)]
+pub(crate) struct TaskList {
+    /// Newest first, without their results and their places in the queue.
+    tasks: Vec<TaskView>,
+    /// How many are on this page.
+    count: usize,
+    /// Gets the next page as `cursor`; absent on the last one. A page with a rare status or type may hold fewer tasks than
+    /// were asked for, or none, before the last one.
+    #[oai(nullable)]
+    next_cursor: Option<String>,
+}
+
+impl From<TaskPage> for TaskList {
+    fn from(page: TaskPage) -> Self {
+        let tasks = page.tasks.into_iter();
+        let tasks: Vec<_> = tasks.map(|task| TaskView::new(task, None)).collect();
+        Self {
+            count: tasks.len(),
+            tasks,
+            next_cursor: page.next.map(|place| TaskCursor(place).to_string()),
         }
     }
 }

@@ -9,6 +9,10 @@ pub(super) const FINISHED_SECONDS: u64 = 600;
 /// Seconds for which an agent is kept. Short, since a change that could not be written here is seen only afterwards.
 pub(super) const AGENT_SECONDS: u64 = 60;
 
+/// Seconds for which it is remembered what a name chosen by a caller was first used for: ingest takes moments, and then
+/// the ledger knows it.
+pub(super) const NAME_SECONDS: u64 = 600;
+
 /// The names of one deployment.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -26,6 +30,11 @@ impl Keys {
     /// The age and the document of a task's status.
     pub(super) fn task(&self, task_id: TaskId) -> String {
         format!("{}status:{task_id}", self.prefix)
+    }
+
+    /// What a task was asked for under a name that its caller chose.
+    pub(super) fn name(&self, task_id: TaskId) -> String {
+        format!("{}name:{task_id}", self.prefix)
     }
 
     /// What is known of an agent.

@@ -7,6 +7,7 @@ mod agents;
 mod changed;
 mod circuit;
 mod keys;
+mod names;
 mod status;
 
 use std::fmt;

@@ -79,6 +79,8 @@ pub struct AgentSettings {
     pub metrics_enabled: bool,
     /// Whether a task starts an agent that was never started.
     pub auto_start: bool,
+    /// Tasks of one agent that may wait; the API refuses further ones.
+    pub max_queue_depth: u64,
 }
 
 /// How much one worker takes on, and where it says how it is.
@@ -165,6 +167,12 @@ impl Settings {
                 session_timeout: env.minutes("AGENT_SESSION_TIMEOUT_MINUTES", 60, 1, 525_600)?,
                 metrics_enabled: env.boolean("AGENT_METRICS_ENABLED", true)?,
                 auto_start: env.boolean("AGENT_AUTO_START", true)?,
+                max_queue_depth: env.number(
+                    "MAX_QUEUE_DEPTH_PER_AGENT",
+                    1_000_000,
+                    1,
+                    1_000_000_000,
+                )?,
             },
             worker: WorkerSettings {
                 concurrency: env.number("WORKER_CONCURRENCY", 1_000, 1, 100_000)?,
