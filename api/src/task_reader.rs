@@ -97,7 +97,7 @@ impl TaskReader {
         let Some(beside) = &self.beside else {
             return false;
         };
-        if beside.recent.get(task_id).await.is_some() {
+        if beside.recent.get(task_id).is_some() {
             return true;
         }
         let cached = beside.cached(task_id).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::domain::{AgentId, NewTask, TaskId, TaskStatus, WorkerId};
+use crate::domain::{AgentId, DeadLetter, NewTask, TaskId, TaskStatus, WorkerId};
 use crate::ledger::{Ingested, Ingestion};
 use crate::messaging::Command;
 
@@ -111,6 +111,20 @@ pub enum TaskChange {
     },
 }
 
+/// Why a dead letter was not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// No queue takes messages of its kind.
+    #[error("no queue takes the message")]
+    Unroutable,
+    /// There is no broker, or it takes nothing now.
+    #[error("the broker does not take the message now")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
 /// Takes commands into durable hands.
 pub trait CommandSink: Send + Sync + fmt::Debug {
     /// Accepts a task: when this returns `Ok`, the task survives a crash of every process of ours.
@@ -121,6 +135,14 @@ pub trait CommandSink: Send + Sync + fmt::Debug {
 
     /// Tells workers and readers what was changed about a task; losing this only delays them.
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()>;
+
+    /// Sends a dead letter again; it is with the broker when this returns `Ok`. By default there is no broker.
+    fn replay<'a>(&'a self, _letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), ReplayError>> {
+        let retry_after = RETRY_AFTER;
+        Box::pin(std::future::ready(Err(ReplayError::Unavailable {
+            retry_after,
+        })))
+    }
 
     /// Takes a change that the ledger cannot take now: when this returns `Ok`, workers carry it out as soon as the ledger
     /// can. By default there is no such way beside the ledger.

@@ -1,11 +1,11 @@
-//! The first schema: agents, their profiles and instances, tasks, sessions, workers.
+//! The first schema: agents, their profiles and instances, tasks, sessions, workers, dead letters.
 //!
 //! Times are microseconds since the Unix epoch. `agents` is narrow because every dispatch locks and rewrites the rows
 //! of its agents; what is long and rarely changes is in `agent_profiles`.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary_null, boolean, double, double_null, integer,
+    big_integer, big_integer_null, binary, binary_null, boolean, double, double_null, integer,
     integer_null, text, text_null, uuid, uuid_null,
 };
 
@@ -29,7 +29,8 @@ const PARTIAL_INDEXES: [&str; 6] = [
     "CREATE INDEX agents_to_reconcile ON agents (reconcile_at) WHERE reconcile_at IS NOT NULL",
 ];
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
+    "dead_letters",
     "sessions",
     "tasks",
     "agent_instances",
@@ -48,6 +49,7 @@ impl MigrationTrait for Migration {
             tasks(),
             sessions(),
             workers(),
+            dead_letters(),
         ] {
             manager.create_table(table).await?;
         }
@@ -59,6 +61,11 @@ impl MigrationTrait for Migration {
                 &["agent_id", "submitted_at", "task_id"],
             ),
             index("tasks", "tasks_by_time", &["submitted_at", "task_id"]),
+            index(
+                "dead_letters",
+                "dead_letters_by_time",
+                &["received_at", "letter_id"],
+            ),
         ] {
             manager.create_index(index).await?;
         }
@@ -223,5 +230,25 @@ fn workers() -> TableCreateStatement {
         .col(integer("capacity"))
         .col(big_integer("started_at"))
         .col(big_integer("heartbeat_at"))
+        .to_owned()
+}
+
+fn dead_letters() -> TableCreateStatement {
+    table("dead_letters")
+        .col(uuid("letter_id").primary_key())
+        .col(big_integer("received_at"))
+        .col(text("reason"))
+        .col(text_null("problem"))
+        .col(text("routing_key"))
+        .col(text_null("message_id"))
+        .col(text_null("correlation_id"))
+        .col(text_null("reply_to"))
+        .col(text_null("content_type"))
+        .col(text("headers"))
+        .col(binary("body"))
+        .col(big_integer("body_size"))
+        .col(integer("times").default(1))
+        .col(big_integer_null("replayed_at"))
+        .col(text_null("replayed_by"))
         .to_owned()
 }

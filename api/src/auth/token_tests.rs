@@ -222,7 +222,10 @@ async fn every_operation_demands_its_level_and_no_other_will_do() {
                 "{method} {path} is not documented as secured"
             );
             let http_method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let address = path.replace("{agent_id}", "a").replace("{task_id}", "t");
+            let address = path
+                .replace("{agent_id}", "a")
+                .replace("{task_id}", "t")
+                .replace("{letter_id}", "l");
             api.send(http_method.clone(), &address, &[], Body::empty())
                 .await
                 .problem(401);

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use orchestrator_common::auth::Level;
 use orchestrator_common::cache::{Cache, CachedStatus};
-use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChange};
-use orchestrator_common::domain::{AgentId, NewTask, TaskId, TaskStatus, Timestamp};
+use orchestrator_common::commands::{
+    AcceptError, Accepted, CommandSink, RETRY_AFTER, ReplayError, TaskChange,
+};
+use orchestrator_common::domain::{AgentId, DeadLetter, NewTask, TaskId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::Ledger;
-use orchestrator_common::messaging::{Command, Control, Outgoing, Publisher, Topology};
+use orchestrator_common::messaging::{
+    Command, Control, Outgoing, PublishError, Publisher, Topology,
+};
 
 use super::endorsement::Endorsement;
 use super::ledger_intake::LedgerIntake;
@@ -185,6 +190,36 @@ impl CommandSink for BrokerCommands {
 
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
         self.news.tell(change).boxed()
+    }
+
+    fn replay<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), ReplayError>> {
+        async move {
+            let unavailable = ReplayError::Unavailable {
+                retry_after: RETRY_AFTER,
+            };
+            let mut outgoing = Outgoing::replay(&self.topology, letter);
+            // Whoever may replay may do everything.
+            match self.endorsement.for_level(Level::Admin) {
+                Ok(Some(token)) => outgoing = outgoing.with_authorization(&token.1),
+                Ok(None) => {}
+                Err(reason) => {
+                    tracing::error!(%reason, "a dead letter cannot be endorsed");
+                    return Err(unavailable);
+                }
+            }
+            self.publisher
+                .publish(outgoing)
+                .await
+                .map_err(|error| match error {
+                    PublishError::Unroutable => ReplayError::Unroutable,
+                    PublishError::Unavailable
+                    | PublishError::Full
+                    | PublishError::Refused
+                    | PublishError::NotConfirmed
+                    | PublishError::TimedOut => unavailable,
+                })
+        }
+        .boxed()
     }
 
     fn hand_on(&self, change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {

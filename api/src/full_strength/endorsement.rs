@@ -38,12 +38,9 @@ impl Endorsement {
     /// # Errors
     /// When it cannot be signed: why.
     pub(super) fn of(&self, command: &Command) -> Result<Option<Arc<(Instant, String)>>, String> {
-        let Some(verifier) = &self.verifier else {
-            return Ok(None);
-        };
-        let (kept, level) = match command {
+        let level = match command {
             Command::Execute(_) | Command::CancelTask { .. } | Command::Reprioritise { .. } => {
-                (&self.write, Level::Write)
+                Level::Write
             }
             Command::Register(_)
             | Command::Unregister { .. }
@@ -51,7 +48,19 @@ impl Endorsement {
             | Command::Stop { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
-            | Command::Scale { .. } => (&self.administer, Level::Admin),
+            | Command::Scale { .. } => Level::Admin,
+        };
+        self.for_level(level)
+    }
+
+    /// The same for what needs `level`.
+    pub(super) fn for_level(&self, level: Level) -> Result<Option<Arc<(Instant, String)>>, String> {
+        let Some(verifier) = &self.verifier else {
+            return Ok(None);
+        };
+        let kept = match level {
+            Level::Read | Level::Write => &self.write,
+            Level::Admin => &self.administer,
         };
         if let Some(token) = kept.load_full().filter(|token| token.0.elapsed() < USE) {
             return Ok(Some(token));

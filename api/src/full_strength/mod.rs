@@ -2,6 +2,7 @@
 //! them is.
 
 mod broker_commands;
+mod dead_letters;
 mod endorsement;
 mod ledger_intake;
 mod queued_statuses;
@@ -18,7 +19,9 @@ use orchestrator_common::cache::{Cache, CacheUnavailable};
 use orchestrator_common::config::{ConfigError, Settings};
 use orchestrator_common::domain::SettlementRules;
 use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
-use orchestrator_common::messaging::{Broker, Publisher, PublisherOptions, Topology};
+use orchestrator_common::messaging::{
+    Broker, DEFAULT_MAX_BODY_BYTES, Publisher, PublisherOptions, Source, Supervisor, Topology,
+};
 use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::{WaitingReaders, Wake};
 use tokio::net::TcpListener;
@@ -64,6 +67,7 @@ pub struct FullStrength {
     application: Application,
     ledger: Ledger,
     publishing: JoinHandle<()>,
+    consuming: JoinHandle<()>,
     stop_publishing: CancellationToken,
     hearing: AbortOnDropHandle<()>,
 }
@@ -91,6 +95,19 @@ impl FullStrength {
             },
             stop_publishing.clone(),
         );
+        let mut supervisor = Supervisor::new(
+            Broker::new(&settings.rabbitmq, "api, dead letters")?,
+            topology.clone(),
+            stop_publishing.clone(),
+        );
+        let letters = supervisor.subscribe(Source::DeadLetters, dead_letters::PREFETCH);
+        let (_connected, consuming) = supervisor.start();
+        tokio::spawn(dead_letters::keep_all(
+            letters,
+            ledger.clone(),
+            settings.http.max_body_bytes.max(DEFAULT_MAX_BODY_BYTES),
+            stop_publishing.clone(),
+        ));
         let recent = RecentlyAccepted::default();
         let commands = BrokerCommands::new(
             publisher.clone(),
@@ -124,6 +141,7 @@ impl FullStrength {
             application: Application::build_reading(context, Some(beside), listener)?,
             ledger,
             publishing,
+            consuming,
             stop_publishing,
             hearing: AbortOnDropHandle::new(tokio::spawn(hearing)),
         })
@@ -143,8 +161,8 @@ impl FullStrength {
         let served = self.application.run_until_stopped(shutdown).await;
         drop(self.hearing);
         self.stop_publishing.cancel();
-        if self.publishing.await.is_err() {
-            tracing::warn!("publishing ended unexpectedly");
+        if self.publishing.await.is_err() || self.consuming.await.is_err() {
+            tracing::warn!("publishing or consuming ended unexpectedly");
         }
         self.ledger.close().await;
         served

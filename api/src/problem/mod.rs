@@ -42,6 +42,12 @@ pub enum ApiError {
     /// No such task.
     #[error("there is no task {0}")]
     NoSuchTask(String),
+    /// No such dead letter.
+    #[error("there is no dead letter {0}")]
+    NoSuchLetter(String),
+    /// The dead letter cannot be sent again.
+    #[error("the letter cannot be sent again: {0}")]
+    NotReplayable(&'static str),
     /// No such address.
     #[error("there is nothing at this address")]
     NoSuchRoute,
@@ -107,6 +113,8 @@ impl ApiError {
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
             Self::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "no_such_agent", "Agent not found"),
             Self::NoSuchTask(_) => (StatusCode::NOT_FOUND, "no_such_task", "Task not found"),
+            Self::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter", "Dead letter not found"),
+            Self::NotReplayable(_) => (StatusCode::CONFLICT, "not_replayable", "The dead letter cannot be sent again"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly"),
@@ -135,6 +143,8 @@ impl ApiError {
             | Self::Forbidden(_)
             | Self::NoSuchAgent(_)
             | Self::NoSuchTask(_)
+            | Self::NoSuchLetter(_)
+            | Self::NotReplayable(_)
             | Self::NoSuchRoute
             | Self::MethodNotAllowed
             | Self::BodyTooSlow(_)

@@ -101,10 +101,10 @@ fn documented(status: u16) -> MetaResponse {
             "The token does not grant the level that is needed.",
             vec![text_header("WWW-Authenticate", "What is needed.")],
         ),
-        404 => ("No such agent or task.", vec![]),
+        404 => ("There is nothing of this name.", vec![]),
         408 => ("The body did not arrive in time.", vec![]),
         409 => (
-            "The task exists and was asked for differently, or its status does not allow this.",
+            "What there is does not allow this: the task was asked for differently, or stands elsewhere.",
             vec![],
         ),
         413 => ("The body is too large.", vec![]),

@@ -1,6 +1,7 @@
 //! The endpoints, one file each, and the one place where they are put together.
 
 mod change_task;
+mod dead_letters;
 mod execute_task;
 mod execute_tasks;
 mod get_agent;
@@ -65,7 +66,11 @@ type TaskEndpoints = (
     task_events::TaskEvents,
 );
 
-type OperationEndpoints = (health::HealthEndpoints, metrics::MetricsEndpoint);
+type OperationEndpoints = (
+    health::HealthEndpoints,
+    metrics::MetricsEndpoint,
+    dead_letters::DeadLetters,
+);
 
 fn endpoints(service: &Arc<Service>) -> Endpoints {
     let service = || service.clone();
@@ -89,6 +94,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
         (
             health::HealthEndpoints(service()),
             metrics::MetricsEndpoint(service()),
+            dead_letters::DeadLetters(service()),
         ),
     )
 }

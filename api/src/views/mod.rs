@@ -3,6 +3,7 @@
 mod agent;
 mod answer;
 mod batch;
+mod dead_letter;
 mod paging;
 mod task;
 mod wire;
@@ -10,6 +11,7 @@ mod wire;
 pub(crate) use agent::{AgentChanged, AgentList, AgentView};
 pub(crate) use answer::Answer;
 pub(crate) use batch::{BatchResult, BatchResults};
+pub(crate) use dead_letter::{DeadLetterChanged, DeadLetterList, DeadLetterView, LetterCursor};
 pub(crate) use paging::{PageSize, TaskCursor};
 pub(crate) use task::{TaskAccepted, TaskChanged, TaskList, TaskView, task_address};
 pub(crate) use wire::{Loose, QueryValue, Wire, WireSchema};

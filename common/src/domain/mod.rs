@@ -2,6 +2,7 @@
 
 mod agent;
 mod brain_config;
+mod dead_letter;
 mod fields;
 mod identifiers;
 mod outcome;
@@ -17,6 +18,7 @@ pub use agent::{
     AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState,
 };
 pub use brain_config::{Section, prevails_over, sections};
+pub use dead_letter::{DeadLetter, LetterId};
 pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};
 pub use identifiers::{AgentId, InstanceId, TaskId, WorkerId};
 pub use outcome::{Claim, Completion, ErrorCode, Outcome, TaskError, Usage};

@@ -10,6 +10,7 @@ mod claim;
 mod complete;
 mod connect;
 mod convert;
+mod dead_letters;
 mod dispatch;
 mod due;
 mod entity;
@@ -36,6 +37,7 @@ use crate::domain::SettlementRules;
 use access::{Access, Connections};
 
 pub use cancel::Cancelled;
+pub use dead_letters::{LetterPlace, LetterQuery};
 pub use dispatch::{Dispatch, Dispatched, Recorded, Started};
 pub use due::Promoted;
 pub use error::LedgerError;

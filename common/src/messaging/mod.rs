@@ -2,6 +2,7 @@
 
 mod command;
 mod consumer;
+mod dead_letters;
 mod decode;
 mod encode;
 mod envelope;
@@ -18,6 +19,7 @@ mod topology;
 
 pub use command::{Command, Kind, Received, VERSION};
 pub use consumer::{Consumer, Message};
+pub use dead_letters::read_dead_letter;
 pub use decode::{DEFAULT_MAX_BODY_BYTES, Decoder};
 pub use event::{AgentEvent, TaskEvent};
 pub use link::{Broker, LinkError};

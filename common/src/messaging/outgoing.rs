@@ -71,15 +71,18 @@ impl Outgoing {
         self
     }
 
-    /// Adds text headers to those that are there.
+    /// Adds text headers to those that are there; a name of more than 255 bytes has no place in AMQP and is left out.
     pub(super) fn with_headers<'a>(
         mut self,
-        headers: impl IntoIterator<Item = (&'static str, &'a str)>,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
         let mut table: FieldTable = self.properties.headers().clone().unwrap_or_default();
         for (name, value) in headers {
+            let Ok(name) = ShortString::try_new(name) else {
+                continue;
+            };
             table.insert(
-                name.into(),
+                name,
                 AMQPValue::LongString(LongString::from(value.as_bytes().to_vec())),
             );
         }
