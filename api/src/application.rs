@@ -18,6 +18,7 @@ use crate::agent_directory::AgentDirectory;
 use crate::auth::Authenticator;
 use crate::edge::Edge;
 use crate::health::{Dependency, HealthBoard};
+use crate::refusal_log::{RefusalLog, Unwritten};
 use crate::service::Service;
 use crate::task_reader::{BesideLedger, TaskReader};
 use crate::task_waiting::look_after;
@@ -86,6 +87,7 @@ pub struct Application {
     grace: Duration,
     ledger: Ledger,
     readers: WaitingReaders,
+    unwritten: Unwritten,
 }
 
 impl std::fmt::Debug for Application {
@@ -114,8 +116,10 @@ impl Application {
         let address = listener.local_addr()?;
         let grace = context.settings.shutdown_grace;
         let (ledger, readers) = (context.ledger.clone(), context.readers.clone());
+        let (edge, unwritten) = edge(context, beside);
         Ok(Self {
-            edge: Arc::new(edge(context, beside)),
+            edge: Arc::new(edge),
+            unwritten,
             listener,
             address,
             grace,
@@ -137,19 +141,23 @@ impl Application {
     /// None at present: accepting is tried again for as long as it fails.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
         let readers = self.readers;
+        let metrics = Arc::clone(&self.edge.metrics);
+        let writing = self
+            .unwritten
+            .write(self.ledger.clone(), metrics, shutdown.clone());
         let looking = look_after(readers.clone(), self.ledger, shutdown.clone());
         let closing = async {
             shutdown.cancelled().await;
             readers.close();
         };
         let serving = server::serve(self.listener, self.edge, self.grace, shutdown.clone());
-        tokio::join!(serving, looking, closing);
+        tokio::join!(serving, looking, writing, closing);
         Ok(())
     }
 }
 
 /// Everything behind the sockets.
-pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
+pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> (Edge, Unwritten) {
     let ApiContext {
         ledger,
         commands,
@@ -172,7 +180,8 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         waiting: waiting.clone(),
     });
     let (api, routes) = routes::assemble(&service);
-    Edge {
+    let (refusals, unwritten) = RefusalLog::new();
+    let edge = Edge {
         api,
         routes,
         authenticator: Authenticator::new(&settings.auth),
@@ -181,5 +190,7 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> Edge {
         places: Semaphore::new(limits.concurrent_requests),
         waiting,
         max_body_bytes: settings.http.max_body_bytes,
-    }
+        refusals,
+    };
+    (edge, unwritten)
 }

@@ -11,6 +11,7 @@ mod idempotency;
 mod preferences;
 mod problem;
 mod recently_accepted;
+mod refusal_log;
 mod rest;
 mod routes;
 mod server;

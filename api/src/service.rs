@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use orchestrator_common::commands::{CommandSink, RETRY_AFTER};
 use orchestrator_common::config::Settings;
-use orchestrator_common::domain::{AgentId, AgentRecord, DesiredState, Faults, Timestamp};
+use orchestrator_common::domain::{AgentId, AgentRecord, DesiredState, Faults, Origin, Timestamp};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::Command;
 use orchestrator_common::metrics::Metrics;
@@ -41,6 +41,7 @@ impl Service {
     /// means the same, waits for them at the broker, if there is one; nobody has asked then whether there is the agent.
     pub(crate) async fn want(
         &self,
+        origin: Origin,
         agent_id: &AgentId,
         desired: DesiredState,
         command: Command,
@@ -53,7 +54,8 @@ impl Service {
             DesiredState::Removed => "is unregistered",
         };
         let message = format!("agent {agent_id} {done}");
-        let writing = self.ledger.set_desired(agent_id, desired, Timestamp::now());
+        let ledger = self.ledger.by(origin);
+        let writing = ledger.set_desired(agent_id, desired, Timestamp::now());
         let written = self.or_hand_on(patiently(writing).await, command).await?;
         let Some(found) = written else {
             let to_come = AgentChanged::to_come(agent_id.clone(), Some(desired), &message);

@@ -2,7 +2,7 @@
 //! at the broker until it does.
 
 use orchestrator_common::commands::TaskChange;
-use orchestrator_common::domain::{Priority, TaskId, TaskStatus, Timestamp};
+use orchestrator_common::domain::{Origin, Priority, TaskId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::{Cancelled, Reprioritised, Retried};
 use orchestrator_common::messaging::Command;
 
@@ -20,12 +20,13 @@ pub(crate) enum Change {
 
 impl Service {
     /// Cancels a task that waits, and has one dropped that runs.
-    pub(crate) async fn cancel(&self, task_id: TaskId) -> Result<Change, ApiError> {
+    pub(crate) async fn cancel(&self, origin: Origin, task_id: TaskId) -> Result<Change, ApiError> {
         let command = Command::CancelTask {
             task_id,
             reason: None,
         };
-        let cancelling = patiently(self.ledger.cancel(task_id, Timestamp::now())).await;
+        let ledger = self.ledger.by(origin);
+        let cancelling = patiently(ledger.cancel(task_id, Timestamp::now())).await;
         let is_cancelled = || {
             TaskChanged::new(
                 task_id,
@@ -62,11 +63,13 @@ impl Service {
     /// Changes the priority of a task that waits.
     pub(crate) async fn reprioritise(
         &self,
+        origin: Origin,
         task_id: TaskId,
         priority: Priority,
     ) -> Result<Change, ApiError> {
         let command = Command::Reprioritise { task_id, priority };
-        let changing = patiently(self.ledger.reprioritise(task_id, priority)).await;
+        let ledger = self.ledger.by(origin);
+        let changing = patiently(ledger.reprioritise(task_id, priority)).await;
         match self.or_hand_on(changing, command.clone()).await? {
             Some(Reprioritised::Now(status)) => {
                 let change = TaskChange::Reprioritised(task_id);
@@ -86,8 +89,14 @@ impl Service {
     }
 
     /// Tries a task again that has failed, timed out or was cancelled.
-    pub(crate) async fn retry(&self, task_id: TaskId, attempts: u32) -> Result<Change, ApiError> {
-        let retrying = self.ledger.retry(task_id, attempts, Timestamp::now());
+    pub(crate) async fn retry(
+        &self,
+        origin: Origin,
+        task_id: TaskId,
+        attempts: u32,
+    ) -> Result<Change, ApiError> {
+        let ledger = self.ledger.by(origin);
+        let retrying = ledger.retry(task_id, attempts, Timestamp::now());
         match patiently(retrying).await? {
             Retried::Now(agent_id) => {
                 let change = TaskChange::Retried { task_id, agent_id };

@@ -234,7 +234,7 @@ impl TestApi {
             limits,
         };
         Self {
-            edge: Arc::new(edge(context, None)),
+            edge: Arc::new(edge(context, None).0),
             commands,
             ledger,
             _folder: folder,

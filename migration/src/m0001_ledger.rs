@@ -1,12 +1,12 @@
-//! The first schema: agents, their profiles and instances, tasks, sessions, workers, dead letters.
+//! The first schema: agents, their profiles and instances, tasks, sessions, workers, dead letters, audit log.
 //!
 //! Times are microseconds since the Unix epoch. `agents` is narrow because every dispatch locks and rewrites the rows
 //! of its agents; what is long and rarely changes is in `agent_profiles`.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary, binary_null, boolean, double, double_null, integer,
-    integer_null, text, text_null, uuid, uuid_null,
+    big_integer, big_integer_null, big_pk_auto, binary, binary_null, boolean, double, double_null,
+    integer, integer_null, text, text_null, uuid, uuid_null,
 };
 
 #[derive(Debug)]
@@ -29,7 +29,14 @@ const PARTIAL_INDEXES: [&str; 6] = [
     "CREATE INDEX agents_to_reconcile ON agents (reconcile_at) WHERE reconcile_at IS NOT NULL",
 ];
 
-const TABLES: [&str; 7] = [
+/// What the audit log says stays as it is.
+const KEEP_AUDIT_POSTGRES: &str =
+    "CREATE RULE audit_is_append_only AS ON UPDATE TO audit DO INSTEAD NOTHING";
+const KEEP_AUDIT_SQLITE: &str = "CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit \
+     BEGIN SELECT RAISE(IGNORE); END";
+
+const TABLES: [&str; 8] = [
+    "audit",
     "dead_letters",
     "sessions",
     "tasks",
@@ -50,6 +57,7 @@ impl MigrationTrait for Migration {
             sessions(),
             workers(),
             dead_letters(),
+            audit(),
         ] {
             manager.create_table(table).await?;
         }
@@ -75,6 +83,13 @@ impl MigrationTrait for Migration {
                 .execute_unprepared(statement)
                 .await?;
         }
+        let connection = manager.get_connection();
+        match manager.get_database_backend() {
+            sea_orm::DatabaseBackend::Postgres => {
+                connection.execute_unprepared(KEEP_AUDIT_POSTGRES).await?
+            }
+            _ => connection.execute_unprepared(KEEP_AUDIT_SQLITE).await?,
+        };
         if manager.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
             // Room on each page for new versions of rows that every dispatch rewrites (heap-only updates).
             for table in ["agents", "agent_instances"] {
@@ -250,5 +265,18 @@ fn dead_letters() -> TableCreateStatement {
         .col(integer("times").default(1))
         .col(big_integer_null("replayed_at"))
         .col(text_null("replayed_by"))
+        .to_owned()
+}
+
+fn audit() -> TableCreateStatement {
+    table("audit")
+        .col(big_pk_auto("seq"))
+        .col(big_integer("at"))
+        .col(text("actor"))
+        .col(text_null("request_id"))
+        .col(text("action"))
+        .col(text("resource"))
+        .col(text("outcome"))
+        .col(text_null("detail"))
         .to_owned()
 }

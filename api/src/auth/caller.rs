@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use orchestrator_common::domain::Origin;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -46,7 +47,18 @@ impl Demand for Administer {
 pub(crate) struct Caller<D> {
     /// The token's subject, or `anonymous` when authentication is off.
     pub(crate) name: String,
+    request_id: String,
     demand: PhantomData<D>,
+}
+
+impl<D> Caller<D> {
+    /// Who asks, for the audit log.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            actor: self.name.clone(),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
 }
 
 impl<'a, D: Demand> ApiExtractor<'a> for Caller<D> {
@@ -92,6 +104,7 @@ impl<'a, D: Demand> ApiExtractor<'a> for Caller<D> {
         let name = scope.identity.demand(D::LEVEL)?.unwrap_or("anonymous");
         Ok(Self {
             name: name.to_owned(),
+            request_id: scope.request_id().to_owned(),
             demand: PhantomData,
         })
     }

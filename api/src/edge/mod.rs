@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use orchestrator_common::domain::{AuditEntry, AuditOutcome, Origin, Timestamp};
 use orchestrator_common::metrics::Metrics;
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderName, HeaderValue, Method};
@@ -18,8 +19,9 @@ use poem::{Endpoint, PathPattern, Request, Response};
 use tokio::sync::Semaphore;
 
 use crate::application::Limits;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Identity};
 use crate::problem::{self, ApiError, Subject};
+use crate::refusal_log::RefusalLog;
 
 pub(crate) use routes::RouteTable;
 pub(crate) use scope::{REQUEST_ID, RequestScope, Scope};
@@ -41,6 +43,7 @@ pub(crate) struct Edge {
     pub(crate) waiting: Arc<Semaphore>,
     /// The largest body, in bytes.
     pub(crate) max_body_bytes: usize,
+    pub(crate) refusals: RefusalLog,
 }
 
 /// How a request ended, and the route that it matched.
@@ -68,6 +71,7 @@ impl Edge {
         let route = ended.route.as_ref().map(|pattern| pattern.0.as_ref());
         let mut response = ended.outcome.unwrap_or_else(|error| {
             self.metrics.error(error.kind().name);
+            self.write_down(&method, uri.path(), route, &scope, &error);
             let subject = Subject {
                 path: uri.path(),
                 request_id: scope.request_id(),
@@ -88,6 +92,38 @@ impl Edge {
             .request_answered(known(&method), endpoint, status, took);
         tracing::debug!(request_id = scope.request_id(), %method, endpoint, status, ?took, "answered");
         response
+    }
+
+    /// Writes a refused change, and any request whose caller may not make it, into the audit log.
+    fn write_down(
+        &self,
+        method: &Method,
+        path: &str,
+        route: Option<&str>,
+        scope: &RequestScope,
+        error: &ApiError,
+    ) {
+        let status = error.kind().status;
+        let is_denied = matches!(status.as_u16(), 401 | 403);
+        if !status.is_client_error() || !(is_denied || *method != Method::GET) || route.is_none() {
+            return;
+        }
+        let actor = match &scope.identity {
+            Identity::Anyone => "anonymous",
+            Identity::Known { subject, .. } => subject,
+            Identity::Refused { .. } => "unknown",
+        };
+        self.refusals.take(AuditEntry {
+            at: Timestamp::now(),
+            origin: Origin {
+                actor: actor.to_owned(),
+                request_id: Some(scope.request_id().to_owned()),
+            },
+            action: format!("{} {}", known(method), self.routes.template(route)),
+            resource: path.chars().take(300).collect(),
+            outcome: AuditOutcome::Refused,
+            detail: Some(format!("{} {}", status.as_u16(), error.kind().name)),
+        });
     }
 
     async fn handle(&self, request: Request) -> Ended {

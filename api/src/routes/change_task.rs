@@ -49,11 +49,14 @@ impl ChangeTask {
     )]
     async fn cancel(
         &self,
-        _caller: Caller<Write>,
+        caller: Caller<Write>,
         /// The task: a UUID.
         task_id: Path<String>,
     ) -> Result<Changed, Refusal<Cancelling>> {
-        let change = self.0.cancel(task_in_path(&task_id)?).await?;
+        let change = self
+            .0
+            .cancel(caller.origin(), task_in_path(&task_id)?)
+            .await?;
         Ok(change.into())
     }
 
@@ -67,13 +70,15 @@ impl ChangeTask {
     )]
     async fn reprioritise(
         &self,
-        _caller: Caller<Write>,
+        caller: Caller<Write>,
         /// The task: a UUID.
         task_id: Path<String>,
         body: JsonBody<NewPriority>,
     ) -> Result<Changed, Refusal<Changing>> {
         let task_id = task_in_path(&task_id)?;
-        let change = self.0.reprioritise(task_id, body.content.0).await?;
+        let priority = body.content.0;
+        let changing = self.0.reprioritise(caller.origin(), task_id, priority);
+        let change = changing.await?;
         Ok(change.into())
     }
 
@@ -88,13 +93,14 @@ impl ChangeTask {
     )]
     async fn retry(
         &self,
-        _caller: Caller<Write>,
+        caller: Caller<Write>,
         /// The task: a UUID.
         task_id: Path<String>,
         body: JsonBody<RetryWish>,
     ) -> Result<Changed, Refusal<Changing>> {
         let task_id = task_in_path(&task_id)?;
-        let change = self.0.retry(task_id, body.content.attempts()).await?;
+        let attempts = body.content.attempts();
+        let change = self.0.retry(caller.origin(), task_id, attempts).await?;
         Ok(change.into())
     }
 }

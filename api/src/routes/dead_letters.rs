@@ -141,12 +141,13 @@ impl DeadLetters {
     )]
     async fn discard(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         /// The letter: a UUID.
         letter_id: Path<String>,
     ) -> Result<Answer<DeadLetterChanged>, Refusal<Cancelling>> {
         let id = letter_in_path(&letter_id)?;
-        if patiently(self.0.ledger.discard_dead_letter(id)).await? {
+        let ledger = self.0.ledger.by(caller.origin());
+        if patiently(ledger.discard_dead_letter(id)).await? {
             Ok(changed(id, "the letter was thrown away"))
         } else {
             Err(ApiError::NoSuchLetter(letter_id.0).into())

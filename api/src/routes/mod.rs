@@ -1,5 +1,6 @@
 //! The endpoints, one file each, and the one place where they are put together.
 
+mod audit;
 mod change_task;
 mod dead_letters;
 mod execute_task;
@@ -70,6 +71,7 @@ type OperationEndpoints = (
     health::HealthEndpoints,
     metrics::MetricsEndpoint,
     dead_letters::DeadLetters,
+    audit::Audit,
 );
 
 fn endpoints(service: &Arc<Service>) -> Endpoints {
@@ -95,6 +97,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
             health::HealthEndpoints(service()),
             metrics::MetricsEndpoint(service()),
             dead_letters::DeadLetters(service()),
+            audit::Audit(service()),
         ),
     )
 }

@@ -30,11 +30,12 @@ impl RegisterAgent {
     )]
     async fn register(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         body: JsonBody<Registration>,
     ) -> Registered {
         let registration = body.content;
-        let written = patiently(self.0.ledger.register(&registration, Timestamp::now())).await;
+        let ledger = self.0.ledger.by(caller.origin());
+        let written = patiently(ledger.register(&registration, Timestamp::now())).await;
         let agent_id = registration.agent_id.clone();
         let command = Command::Register(Box::new(registration));
         let Some(record) = self.0.or_hand_on(written, command).await? else {

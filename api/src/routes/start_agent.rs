@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, DesiredState};
+use orchestrator_common::domain::{AgentId, DesiredState, Origin};
 use orchestrator_common::messaging::Command;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -26,13 +26,13 @@ impl StartAgent {
     #[oai(path = "/orchestrator/start", method = "post", operation_id = "start")]
     async fn start(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         /// The agent, when the body does not name it.
         agent_id: Query<Option<Loose<AgentId>>>,
         body: JsonBody<AgentChoice>,
     ) -> Started {
         let agent_id = chosen_agent(body.content.agent_id, agent_id.0)?;
-        self.start_it(&agent_id).await
+        self.start_it(caller.origin(), &agent_id).await
     }
 
     /// Start an agent (the name that the platform's services use)
@@ -45,21 +45,22 @@ impl StartAgent {
     )]
     async fn start_agent(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         /// The agent.
         agent_id: Path<String>,
     ) -> Started {
-        self.start_it(&agent_in_path(&agent_id)?).await
+        self.start_it(caller.origin(), &agent_in_path(&agent_id)?)
+            .await
     }
 }
 
 impl StartAgent {
-    async fn start_it(&self, agent_id: &AgentId) -> Started {
+    async fn start_it(&self, origin: Origin, agent_id: &AgentId) -> Started {
         let command = Command::Start {
             agent_id: agent_id.clone(),
         };
         self.0
-            .want(agent_id, DesiredState::Running, command)
+            .want(origin, agent_id, DesiredState::Running, command)
             .await
             .map(Answer)
             .map_err(Into::into)

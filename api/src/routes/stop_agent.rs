@@ -24,7 +24,7 @@ impl StopAgent {
     #[oai(path = "/orchestrator/stop", method = "post", operation_id = "stop")]
     async fn stop(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         /// The agent, when the body does not name it.
         agent_id: Query<Option<Loose<AgentId>>>,
         /// Taken for older callers: what runs is always finished.
@@ -45,7 +45,9 @@ impl StopAgent {
             agent_id: agent_id.clone(),
             drain: true,
         };
-        let changed = self.0.want(&agent_id, DesiredState::Stopped, command);
+        let changed = self
+            .0
+            .want(caller.origin(), &agent_id, DesiredState::Stopped, command);
         Ok(Answer(changed.await?))
     }
 }

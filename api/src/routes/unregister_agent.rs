@@ -28,7 +28,7 @@ impl UnregisterAgent {
     )]
     async fn unregister(
         &self,
-        _caller: Caller<Administer>,
+        caller: Caller<Administer>,
         /// The agent, when the body does not name it.
         agent_id: Query<Option<Loose<AgentId>>>,
         body: JsonBody<AgentChoice>,
@@ -37,7 +37,9 @@ impl UnregisterAgent {
         let command = Command::Unregister {
             agent_id: agent_id.clone(),
         };
-        let changed = self.0.want(&agent_id, DesiredState::Removed, command);
+        let changed = self
+            .0
+            .want(caller.origin(), &agent_id, DesiredState::Removed, command);
         let changed = changed.await?;
         self.0.agents.forget(&agent_id).await;
         Ok(Answer(changed))

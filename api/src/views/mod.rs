@@ -2,6 +2,7 @@
 
 mod agent;
 mod answer;
+mod audit;
 mod batch;
 mod dead_letter;
 mod paging;
@@ -10,6 +11,7 @@ mod wire;
 
 pub(crate) use agent::{AgentChanged, AgentList, AgentView};
 pub(crate) use answer::Answer;
+pub(crate) use audit::{AuditCursor, AuditList};
 pub(crate) use batch::{BatchResult, BatchResults};
 pub(crate) use dead_letter::{DeadLetterChanged, DeadLetterList, DeadLetterView, LetterCursor};
 pub(crate) use paging::{PageSize, TaskCursor};

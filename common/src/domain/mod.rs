@@ -1,6 +1,7 @@
 //! The nouns of the orchestrator and their rules, free of I/O.
 
 mod agent;
+mod audit;
 mod brain_config;
 mod dead_letter;
 mod fields;
@@ -17,6 +18,7 @@ mod timestamp;
 pub use agent::{
     AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState,
 };
+pub use audit::{AuditEntry, AuditOutcome, Origin};
 pub use brain_config::{Section, prevails_over, sections};
 pub use dead_letter::{DeadLetter, LetterId};
 pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};

@@ -77,6 +77,8 @@ impl Ledger {
                 if let Some(agent) = slots.get_mut(&agent_id) {
                     agent.add_queued(-i64::from(status == TaskStatus::Queued));
                 }
+                self.note(&tx, "task.cancel", &task_id.to_string(), None, now)
+                    .await?;
                 Cancelled::Now
             }
             TaskStatus::Running => {
@@ -90,6 +92,9 @@ impl Ledger {
                 let worker = row
                     .worker_id
                     .ok_or_else(|| LedgerError::Corrupt("a running task has no worker".into()))?;
+                let detail = Some("its worker is to drop it".to_owned());
+                self.note(&tx, "task.cancel", &task_id.to_string(), detail, now)
+                    .await?;
                 Cancelled::Requested(worker.into())
             }
             TaskStatus::Completed

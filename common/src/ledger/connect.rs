@@ -54,6 +54,7 @@ impl Ledger {
         Ok(Self {
             access: Access::new(write, read),
             options,
+            origin: None,
         })
     }
 
@@ -128,6 +129,7 @@ impl Ledger {
         Ok(Self {
             access: Access::new(connection.clone(), connection),
             options,
+            origin: None,
         })
     }
 }

@@ -153,7 +153,9 @@ impl Ledger {
             letter.letter_id.uuid().into(),
             small(letter.times).into(),
         ];
-        self.within(|db| db.execute(sql, values)).await?;
+        let id = letter.letter_id.to_string();
+        self.execute_noted("dead_letter.replay", &id, now, sql, &values)
+            .await?;
         Ok(())
     }
 
@@ -164,7 +166,9 @@ impl Ledger {
     pub async fn discard_dead_letter(&self, id: LetterId) -> Result<bool, LedgerError> {
         let sql = "DELETE FROM dead_letters WHERE letter_id = $1";
         let values = [id.uuid().into()];
-        Ok(self.within(|db| db.execute(sql, values)).await? > 0)
+        let (id, now) = (id.to_string(), Timestamp::now());
+        self.execute_noted("dead_letter.discard", &id, now, sql, &values)
+            .await
     }
 }
 

@@ -136,7 +136,9 @@ impl Ledger {
             inside.clause(),
             MAX_LOOKED_AT - 1
         );
-        let rows = self.within(|db| db.query(&sql, inside.values.clone())).await?;
+        let rows = self
+            .within(|db| db.query(&sql, inside.values.clone()))
+            .await?;
         rows.first().map(|row| place(row, 0, 1)).transpose()
     }
 }

@@ -5,6 +5,7 @@
 //! of their identifiers. SQLite has one writer anyway.
 
 mod access;
+mod audit;
 mod cancel;
 mod claim;
 mod complete;
@@ -29,13 +30,15 @@ mod rows;
 mod slots;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DatabaseBackend, DatabaseConnection};
 
-use crate::domain::SettlementRules;
+use crate::domain::{Origin, SettlementRules};
 use access::{Access, Connections};
 
+pub use audit::{AuditPage, AuditQuery};
 pub use cancel::Cancelled;
 pub use dead_letters::{LetterPlace, LetterQuery};
 pub use dispatch::{Dispatch, Dispatched, Recorded, Started};
@@ -66,6 +69,8 @@ pub struct LedgerOptions {
 pub struct Ledger {
     access: Access,
     options: LedgerOptions,
+    /// Who asks, when that is known; see [`Self::by`].
+    origin: Option<Arc<Origin>>,
 }
 
 impl Ledger {

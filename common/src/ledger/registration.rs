@@ -56,6 +56,8 @@ impl Ledger {
         {
             merge(profile, registration, now)?.update(&tx).await?;
         }
+        self.note(&tx, "agent.register", id.as_str(), None, now)
+            .await?;
         tx.commit().await?;
         registered_agent(db, id).await?.ok_or_else(|| {
             LedgerError::Corrupt(format!("agent {id} vanished while it was registered"))
@@ -82,13 +84,22 @@ impl Ledger {
             now.as_micros().into(),
             agent_id.as_str().into(),
         ];
-        self.within(|db| async move {
-            match db.execute(sql, values).await? {
-                0 => Ok(None),
-                _ => agent_in_any_state(db, agent_id).await,
-            }
-        })
-        .await
+        let changed = self.execute_noted(action(desired), agent_id.as_str(), now, sql, &values);
+        if !changed.await? {
+            return Ok(None);
+        }
+        self.within(|db| agent_in_any_state(db, agent_id)).await
+    }
+}
+
+/// What the audit log calls the change.
+const fn action(desired: DesiredState) -> &'static str {
+    match desired {
+        DesiredState::Idle => "agent.idle",
+        DesiredState::Running => "agent.start",
+        DesiredState::Paused => "agent.pause",
+        DesiredState::Stopped => "agent.stop",
+        DesiredState::Removed => "agent.unregister",
     }
 }
 

@@ -8,7 +8,7 @@ use super::convert::{agent_id, name};
 use super::entity::tasks;
 use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
-use crate::domain::{Priority, TaskId, TaskStatus};
+use crate::domain::{Priority, TaskId, TaskStatus, Timestamp};
 
 /// What became of the wish to change a task's priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,10 @@ impl Ledger {
         let sql = "UPDATE tasks SET priority = $1 WHERE task_id = $2";
         let values = [i32::from(priority.get()).into(), task_id.uuid().into()];
         tx.execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
+            .await?;
+        let detail = Some(format!("priority {}", priority.get()));
+        let (task, now) = (task_id.to_string(), Timestamp::now());
+        self.note(&tx, "task.reprioritise", &task, detail, now)
             .await?;
         tx.commit().await?;
         Ok(Reprioritised::Now(status))

@@ -87,6 +87,8 @@ impl Ledger {
             values,
         ))
         .await?;
+        self.note(&tx, "task.retry", &task_id.to_string(), None, now)
+            .await?;
         slots.store(&tx, now).await?;
         tx.commit().await?;
         Ok(Retried::Now(agent_id))
