@@ -12,6 +12,8 @@ use sea_orm::{ConnectionTrait, Database};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::eventually;
+
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -114,12 +116,14 @@ impl TestLedger {
                 }
             }
             Place::Schema(name) => {
-                let sql = format!("DROP SCHEMA {name} CASCADE");
-                self.ledger
-                    .connection()
-                    .execute_unprepared(&sql)
-                    .await
-                    .expect("the schema can be dropped");
+                // Again when it meets a transaction of a process that has not ended yet: dropping locks table after
+                // table, and the two may wait for each other.
+                let sql = format!("DROP SCHEMA IF EXISTS {name} CASCADE");
+                eventually("the schema can be dropped", async || {
+                    let dropped = self.ledger.connection().execute_unprepared(&sql).await;
+                    dropped.is_ok()
+                })
+                .await;
             }
         }
     }
