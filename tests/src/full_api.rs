@@ -113,17 +113,20 @@ async fn ingest(mut consumer: orchestrator_common::messaging::Consumer, ledger: 
         if messages.is_empty() {
             return;
         }
-        let tasks = messages.iter().filter_map(|message| {
+        let tasks = messages.iter().flat_map(|message| {
             let decoded = Decoder::default().decode(
                 message.routing_key(),
                 message.properties(),
                 message.body(),
                 Timestamp::now(),
             );
-            let Command::Execute(task) = decoded.ok()?.command else {
-                return None;
-            };
-            Some(*task)
+            match decoded.map(|received| received.command) {
+                Ok(Command::Execute(task)) => vec![*task],
+                Ok(Command::ExecuteBatch(members)) => {
+                    members.into_iter().flatten().map(|task| *task).collect()
+                }
+                Ok(_) | Err(_) => Vec::new(),
+            }
         });
         let tasks = tasks.collect();
         if ledger.ingest(tasks, Timestamp::now()).await.is_ok() {

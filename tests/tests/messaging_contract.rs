@@ -71,6 +71,13 @@ fn full_task() -> NewTask {
     task
 }
 
+fn least_task() -> NewTask {
+    let body = json!({"agent_id": "pricing_agent_01", "task_type": "quote", "task_data": {}});
+    let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
+    let task_id = "01957f3a-5c00-7000-8000-000000000003".parse().unwrap();
+    submission.into_task(task_id, now())
+}
+
 fn registration() -> Registration {
     Registration::parse(json!({
         "agent_id": "underwriting_agent_01", "agent_name": "Underwriting", "domain": "underwriting",
@@ -85,6 +92,7 @@ fn commands() -> Vec<Command> {
     let (task_id, agent_id) = (task_id(), agent_id());
     vec![
         Command::Execute(Box::new(full_task())),
+        Command::ExecuteBatch(vec![Ok(Box::new(full_task())), Ok(Box::new(least_task()))]),
         Command::CancelTask {
             task_id,
             reason: Some("the applicant withdrew".to_owned()),
@@ -351,6 +359,14 @@ proptest! {
     #[test]
     fn any_task_survives_the_way_through_a_message(task in any_task()) {
         let command = Command::Execute(Box::new(task));
+        let outgoing = Outgoing::command(&topology(), &command).unwrap();
+        let back = decode(&outgoing).unwrap().command;
+        prop_assert_eq!(format!("{back:?}"), format!("{command:?}"));
+    }
+
+    #[test]
+    fn any_tasks_survive_the_way_through_one_message(tasks in proptest::collection::vec(any_task(), 1..5)) {
+        let command = Command::ExecuteBatch(tasks.into_iter().map(|task| Ok(Box::new(task))).collect());
         let outgoing = Outgoing::command(&topology(), &command).unwrap();
         let back = decode(&outgoing).unwrap().command;
         prop_assert_eq!(format!("{back:?}"), format!("{command:?}"));

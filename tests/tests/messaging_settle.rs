@@ -16,7 +16,7 @@ use lapin::types::AMQPValue;
 use orchestrator_common::domain::{TaskId, Timestamp};
 use orchestrator_common::messaging::{
     Command, Consumer, Decoder, Message, Outgoing, Publisher, PublisherOptions, Reason, Refusal,
-    Source, ack_all, dead_letter, requeue,
+    Share, Source, ack_all, dead_letter, requeue,
 };
 use orchestrator_tests::eventually;
 use orchestrator_tests::test_broker::TestBroker;
@@ -202,7 +202,8 @@ async fn poison_goes_to_the_dead_letters_with_its_reason_and_harms_no_neighbour(
                     refused += 1;
                     let (publisher, topology) = (publisher.clone(), broker.topology.clone());
                     let aside = tokio::spawn(async move {
-                        dead_letter(message, &refusal, &publisher, &topology).await
+                        let share = Share::whole(message);
+                        dead_letter(share, &refusal, &publisher, &topology).await
                     });
                     aside.await.unwrap().unwrap();
                 }
@@ -264,7 +265,8 @@ async fn a_dead_letter_that_cannot_be_published_goes_back_to_its_queue() {
     let (_consuming, _) = supervisor.start();
     let refusal = Refusal::new(Reason::UnknownAgent, "agent x is not registered");
     for message in next(&mut tasks, 1).await {
-        let fate = dead_letter(message, &refusal, &cut_off, &broker.topology).await;
+        let share = Share::whole(message);
+        let fate = dead_letter(share, &refusal, &cut_off, &broker.topology).await;
         assert!(fate.is_err());
     }
     let again = next(&mut tasks, 1).await;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChange};
 use orchestrator_common::domain::{AgentId, Completion, NewTask, TaskId, Usage};
 use orchestrator_common::ledger::Ingestion;
-use orchestrator_common::messaging::Message;
+use orchestrator_common::messaging::Share;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Tasks that may wait for the next transaction; who brings more waits.
@@ -31,8 +31,8 @@ pub(crate) struct Arrival {
 pub(crate) enum Sender {
     /// A caller who waits for the answer.
     Caller(oneshot::Sender<Verdict>),
-    /// A message, which the broker keeps until it is settled.
-    Message(Message, mpsc::UnboundedSender<(Message, Verdict)>),
+    /// A message or a part of one, which the broker keeps until it is settled.
+    Message(Share, mpsc::UnboundedSender<(Share, Verdict)>),
 }
 
 /// What the ledger says to a task.
@@ -45,8 +45,8 @@ impl Sender {
             Self::Caller(caller) => {
                 let _ = caller.send(verdict);
             }
-            Self::Message(message, settle) => {
-                let _ = settle.send((message, verdict));
+            Self::Message(share, settle) => {
+                let _ = settle.send((share, verdict));
             }
         }
     }
@@ -55,7 +55,7 @@ impl Sender {
     pub(crate) fn can_wait(&self) -> bool {
         match self {
             Self::Caller(_) => false,
-            Self::Message(message, _) => message.is_current(),
+            Self::Message(share, _) => share.is_current(),
         }
     }
 }
@@ -168,14 +168,14 @@ impl Intake {
         self.room.clone()
     }
 
-    /// Brings a task that came as a message, and waits while too many wait already.
+    /// Brings a task that came over the broker, and waits while too many wait already.
     pub(crate) async fn bring(
         &self,
         task: NewTask,
-        message: Message,
-        settle: mpsc::UnboundedSender<(Message, Verdict)>,
+        share: Share,
+        settle: mpsc::UnboundedSender<(Share, Verdict)>,
     ) {
-        let sender = Sender::Message(message, settle);
+        let sender = Sender::Message(share, settle);
         // Without a dispatcher the worker is stopping, and the broker gives the message to another one.
         let _ = self.arrivals.send(Arrival { task, sender }).await;
     }

@@ -82,10 +82,11 @@ impl BrokerCommands {
             }
         }
         let task_id = task.task_id;
-        if let Err(reason) = self
-            .publish(&Command::Execute(Box::new(task.clone())))
-            .await
-        {
+        let task = Arc::new(task);
+        let published = self.publish_task(Arc::clone(&task)).await;
+        // Nobody else has it any more, unless the publisher holds on to what it gave up.
+        let task = Arc::unwrap_or_clone(task);
+        if let Err(reason) = published {
             // What was not confirmed in time may still arrive: ingest recognises its `task_id`.
             tracing::debug!(%reason, %task_id, "the broker did not confirm a task; it goes into the ledger");
             return Box::pin(self.intake.accept(task)).await;
@@ -153,6 +154,13 @@ impl BrokerCommands {
         named.map_or(true, |held| held == fingerprint)
     }
 
+    async fn publish_task(&self, task: Arc<NewTask>) -> Result<(), String> {
+        let token = self.endorsement.for_level(Level::Write)?;
+        let authorization = token.map(|token| token.1.as_str().into());
+        let published = self.publisher.publish_task(task, authorization).await;
+        published.map_err(|e| e.to_string())
+    }
+
     async fn publish(&self, command: &Command) -> Result<(), String> {
         let mut outgoing = Outgoing::command(&self.topology, command).map_err(|e| e.to_string())?;
         if let Some(token) = self.endorsement.of(command)? {
@@ -215,6 +223,7 @@ impl CommandSink for BrokerCommands {
                     PublishError::Unavailable
                     | PublishError::Full
                     | PublishError::Refused
+                    | PublishError::Unsayable
                     | PublishError::NotConfirmed
                     | PublishError::TimedOut => unavailable,
                 })

@@ -39,9 +39,10 @@ impl Endorsement {
     /// When it cannot be signed: why.
     pub(super) fn of(&self, command: &Command) -> Result<Option<Arc<(Instant, String)>>, String> {
         let level = match command {
-            Command::Execute(_) | Command::CancelTask { .. } | Command::Reprioritise { .. } => {
-                Level::Write
-            }
+            Command::Execute(_)
+            | Command::ExecuteBatch(_)
+            | Command::CancelTask { .. }
+            | Command::Reprioritise { .. } => Level::Write,
             Command::Register(_)
             | Command::Unregister { .. }
             | Command::Start { .. }

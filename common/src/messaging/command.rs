@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::batch::BatchMember;
 use crate::config::Secret;
 use crate::domain::{AgentId, NewTask, Priority, Registration, TaskId};
 
@@ -31,6 +32,8 @@ macro_rules! kinds {
 kinds! {
     /// Run a task.
     Execute = "task.execute",
+    /// Run many tasks.
+    ExecuteBatch = "task.execute_batch",
     /// Cancel a task.
     CancelTask = "task.cancel",
     /// Change a waiting task's priority.
@@ -74,6 +77,8 @@ impl FromStr for Kind {
 pub enum Command {
     /// Run a task.
     Execute(Box<NewTask>),
+    /// Run many tasks, each accepted or refused on its own.
+    ExecuteBatch(Vec<BatchMember>),
     /// Cancel a task.
     CancelTask {
         /// Which.
@@ -134,6 +139,7 @@ impl Command {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Execute(_) => Kind::Execute,
+            Self::ExecuteBatch(_) => Kind::ExecuteBatch,
             Self::CancelTask { .. } => Kind::CancelTask,
             Self::Reprioritise { .. } => Kind::Reprioritise,
             Self::Register(_) => Kind::Register,

@@ -46,6 +46,11 @@ impl Decoder {
         body: &[u8],
         now: Timestamp,
     ) -> Result<Received, Refusal> {
+        let invalid = |faults| Refusal::of(Reason::Invalid, faults);
+        if routing_key == Kind::ExecuteBatch.as_str() {
+            // Read in its own way, task by task.
+            return self.received_batch(properties, body, now);
+        }
         let mut map = self.object(body)?;
         let version = map.shift_remove("version").unwrap_or_default();
         if !version.is_null() && version.as_u64() != Some(VERSION) {
@@ -53,12 +58,15 @@ impl Decoder {
             return Err(Refusal::new(Reason::UnknownVersion, detail));
         }
         let kind = kind_of(routing_key, &map.shift_remove("kind").unwrap_or_default())?;
-        let invalid = |faults| Refusal::of(Reason::Invalid, faults);
         let envelope = Envelope::of(properties).map_err(invalid)?;
         let command = match kind {
-            Kind::Execute => self
-                .execute(map, &envelope, properties, body, now)
-                .map(|task| Command::Execute(Box::new(task))),
+            Kind::Execute => {
+                let message_id = properties.message_id().as_ref().map(|id| id.as_str());
+                let id = || task_id_from(message_id, body);
+                self.execute(map, &envelope, sent_at(properties), id, now)
+                    .map(|task| Command::Execute(Box::new(task)))
+            }
+            Kind::ExecuteBatch => return self.received_batch(properties, body, now),
             Kind::Register => Registration::parse(Value::Object(map))
                 .map(|registration| Command::Register(Box::new(registration))),
             Kind::CancelTask => cancel(map),
@@ -71,16 +79,26 @@ impl Decoder {
             Kind::Resume => agent_only(map).map(|agent_id| Command::Resume { agent_id }),
         }
         .map_err(invalid)?;
-        Ok(Received {
-            command,
-            correlation_id: envelope.correlation_id,
-            reply_to: envelope.reply_to,
-            traceparent: envelope.traceparent,
-            authorization: text_header(properties, "authorization").map(Secret::new),
-        })
+        Ok(received(command, envelope, properties))
     }
 
-    fn object(&self, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    fn received_batch(
+        &self,
+        properties: &BasicProperties,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Received, Refusal> {
+        let envelope =
+            Envelope::of(properties).map_err(|faults| Refusal::of(Reason::Invalid, faults))?;
+        let members = self.batch(body, &envelope, properties, now)?;
+        Ok(received(
+            Command::ExecuteBatch(members),
+            envelope,
+            properties,
+        ))
+    }
+
+    pub(super) fn object(&self, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
         if body.len() > self.max_body_bytes {
             let detail = format!("the body must have at most {} bytes", self.max_body_bytes);
             return Err(Refusal::new(Reason::TooLarge, detail));
@@ -100,12 +118,13 @@ impl Decoder {
         }
     }
 
-    fn execute(
+    /// Reads one task, sent at `sent_at` and received `now`; `id` is its identity when its body names none.
+    pub(super) fn execute(
         &self,
         mut map: Map<String, Value>,
         envelope: &Envelope,
-        properties: &BasicProperties,
-        body: &[u8],
+        sent_at: Option<Timestamp>,
+        id: impl FnOnce() -> TaskId,
         now: Timestamp,
     ) -> Result<NewTask, Faults> {
         let twice = map.contains_key("expires_at") && map.contains_key("expires_in_seconds");
@@ -136,10 +155,8 @@ impl Decoder {
         };
         // The sender's clock decides, so that a delay means the same when the message is delivered again; a clock that
         // runs ahead must not push a task behind those of others for ever.
-        let sent_at = submitted_at.or_else(|| sent_at(properties)).unwrap_or(now);
-        let message_id = properties.message_id().as_ref().map(|id| id.as_str());
-        let named = submission.task_id();
-        let task_id = named.unwrap_or_else(|| task_id_from(message_id, body));
+        let sent_at = submitted_at.or(sent_at).unwrap_or(now);
+        let task_id = submission.task_id().unwrap_or_else(id);
         let mut task = submission.into_task(task_id, sent_at.min(now));
         task.expires_at = expires_at.or(task.expires_at);
         task.fingerprint = fingerprint;
@@ -147,6 +164,16 @@ impl Decoder {
         task.reply_to.clone_from(&envelope.reply_to);
         task.traceparent.clone_from(&envelope.traceparent);
         Ok(task)
+    }
+}
+
+fn received(command: Command, envelope: Envelope, properties: &BasicProperties) -> Received {
+    Received {
+        command,
+        correlation_id: envelope.correlation_id,
+        reply_to: envelope.reply_to,
+        traceparent: envelope.traceparent,
+        authorization: text_header(properties, "authorization").map(Secret::new),
     }
 }
 

@@ -1,12 +1,14 @@
 //! From a command to a message that [`Decoder`](super::Decoder) reads back without loss.
 
 use serde::Serialize;
+use serde::ser::Error as _;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::command::{Command, VERSION};
+use super::command::{Command, Kind, VERSION};
 use super::outgoing::Outgoing;
+use super::refusal::Refusal;
 use super::topology::Topology;
 use crate::domain::{AgentId, NewTask, Priority, Registration, TaskId, Timestamp};
 
@@ -18,10 +20,15 @@ impl Outgoing {
     /// # Errors
     /// When the command holds something that JSON cannot express.
     pub fn command(topology: &Topology, command: &Command) -> serde_json::Result<Self> {
-        let kind = command.kind().as_str();
-        let body = body_of(command)?;
-        let message_id = match command {
-            Command::Execute(task) => task.task_id.uuid(),
+        match command {
+            Command::Execute(task) => Self::task(topology, task),
+            Command::ExecuteBatch(members) => {
+                let refused = |refusal: &Refusal| serde_json::Error::custom(refusal);
+                let tasks = members.iter().map(Result::as_ref);
+                let tasks: Result<Vec<&NewTask>, _> =
+                    tasks.map(|task| task.map(AsRef::as_ref)).collect();
+                Self::batch(topology, tasks.map_err(refused)?)
+            }
             Command::CancelTask { .. }
             | Command::Reprioritise { .. }
             | Command::Register(_)
@@ -30,29 +37,62 @@ impl Outgoing {
             | Command::Stop { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
-            | Command::Scale { .. } => Uuid::now_v7(),
+            | Command::Scale { .. } => {
+                let body = serde_json::to_vec(&body_of(command))?;
+                Ok(Self::to_workers(
+                    topology,
+                    command.kind(),
+                    Uuid::now_v7(),
+                    body,
+                ))
+            }
+        }
+    }
+
+    /// One task on its way to the workers.
+    pub(super) fn task(topology: &Topology, task: &NewTask) -> serde_json::Result<Self> {
+        let body = ExecuteBody {
+            version: Some(VERSION),
+            kind: Some(Kind::Execute.as_str()),
+            ..ExecuteBody::of(task)
         };
-        let outgoing = Self::persistent(topology.commands().clone(), kind.into(), message_id, body)
-            .mandatory();
-        Ok(match command {
-            Command::Execute(task) => outgoing
-                .with_correlation_id(task.correlation_id.as_deref())
-                .with_reply_to(task.reply_to.as_deref())
-                .with_headers(
-                    task.traceparent
-                        .as_deref()
-                        .map(|context| ("traceparent", context)),
-                ),
-            Command::CancelTask { .. }
-            | Command::Reprioritise { .. }
-            | Command::Register(_)
-            | Command::Unregister { .. }
-            | Command::Start { .. }
-            | Command::Stop { .. }
-            | Command::Pause { .. }
-            | Command::Resume { .. }
-            | Command::Scale { .. } => outgoing,
-        })
+        let body = serde_json::to_vec(&body)?;
+        let task_id = task.task_id.uuid();
+        let trace = task.traceparent.as_deref();
+        Ok(Self::to_workers(topology, Kind::Execute, task_id, body)
+            .with_correlation_id(task.correlation_id.as_deref())
+            .with_reply_to(task.reply_to.as_deref())
+            .with_headers(trace.map(|context| ("traceparent", context))))
+    }
+
+    /// Many tasks on their way to the workers, in one message.
+    pub(super) fn batch<'a>(
+        topology: &Topology,
+        tasks: impl IntoIterator<Item = &'a NewTask>,
+    ) -> serde_json::Result<Self> {
+        let members = tasks.into_iter().map(|task| ExecuteBody {
+            correlation_id: task.correlation_id.as_deref(),
+            reply_to: task.reply_to.as_deref(),
+            traceparent: task.traceparent.as_deref(),
+            ..ExecuteBody::of(task)
+        });
+        let body = BatchBody {
+            version: VERSION,
+            kind: Kind::ExecuteBatch.as_str(),
+            tasks: members.collect(),
+        };
+        let body = serde_json::to_vec(&body)?;
+        Ok(Self::to_workers(
+            topology,
+            Kind::ExecuteBatch,
+            Uuid::now_v7(),
+            body,
+        ))
+    }
+
+    fn to_workers(topology: &Topology, kind: Kind, message_id: Uuid, body: Vec<u8>) -> Self {
+        let exchange = topology.commands().clone();
+        Self::persistent(exchange, kind.as_str().into(), message_id, body).mandatory()
     }
 
     /// Adds the caller's token, which workers check when authentication is on.
@@ -62,11 +102,21 @@ impl Outgoing {
     }
 }
 
-/// The body of `task.execute`, in the order in which people read it.
+/// The body of `task.execute_batch`.
 #[derive(Serialize)]
-struct ExecuteBody<'a> {
+struct BatchBody<'a> {
     version: u64,
     kind: &'static str,
+    tasks: Vec<ExecuteBody<'a>>,
+}
+
+/// The body of `task.execute` and of each task of a batch, in the order in which people read it.
+#[derive(Serialize)]
+struct ExecuteBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     task_id: TaskId,
     agent_id: &'a AgentId,
     task_type: &'a str,
@@ -87,35 +137,47 @@ struct ExecuteBody<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
-fn execute(task: &NewTask, kind: &'static str) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&ExecuteBody {
-        version: VERSION,
-        kind,
-        task_id: task.task_id,
-        agent_id: &task.agent_id,
-        task_type: &task.task_type,
-        task_data: &task.task_data,
-        priority: task.priority,
-        timeout_seconds: task.timeout_seconds,
-        max_attempts: task.max_attempts,
-        submitted_at: task.submitted_at,
-        callback_url: task.callback_url.as_ref().map(|url| url.as_str()),
-        run_at: task.run_at,
-        expires_at: task.expires_at,
-        parent_task_id: task.parent_task_id,
-        metadata: task.metadata.as_deref(),
-        fingerprint: task.fingerprint.as_ref().map(to_hex),
-    })
+impl<'a> ExecuteBody<'a> {
+    fn of(task: &'a NewTask) -> Self {
+        Self {
+            version: None,
+            kind: None,
+            task_id: task.task_id,
+            agent_id: &task.agent_id,
+            task_type: &task.task_type,
+            task_data: &task.task_data,
+            priority: task.priority,
+            timeout_seconds: task.timeout_seconds,
+            max_attempts: task.max_attempts,
+            submitted_at: task.submitted_at,
+            callback_url: task.callback_url.as_ref().map(|url| url.as_str()),
+            run_at: task.run_at,
+            expires_at: task.expires_at,
+            parent_task_id: task.parent_task_id,
+            metadata: task.metadata.as_deref(),
+            fingerprint: task.fingerprint.as_ref().map(to_hex),
+            correlation_id: None,
+            reply_to: None,
+            traceparent: None,
+        }
+    }
 }
 
-fn body_of(command: &Command) -> serde_json::Result<Vec<u8>> {
+/// The body of a command that brings no task; nothing for one that does.
+fn body_of(command: &Command) -> Value {
     let kind = command.kind().as_str();
     let with_agent =
         |agent_id: &AgentId| json!({"version": VERSION, "kind": kind, "agent_id": agent_id});
-    let body = match command {
-        Command::Execute(task) => return execute(task, kind),
+    match command {
+        Command::Execute(_) | Command::ExecuteBatch(_) => Value::Null,
         Command::CancelTask { task_id, reason } => {
             let mut body = json!({"version": VERSION, "kind": kind, "task_id": task_id});
             if let Some(reason) = reason {
@@ -150,8 +212,7 @@ fn body_of(command: &Command) -> serde_json::Result<Vec<u8>> {
             }
             body
         }
-    };
-    serde_json::to_vec(&body)
+    }
 }
 
 fn register(registration: &Registration, kind: &str) -> Value {

@@ -1,10 +1,17 @@
 //! What the properties of a message say: who sent it, when, who wants the answer, and which task it is.
 
 use lapin::BasicProperties;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::outgoing::text_header;
-use crate::domain::{Faults, TaskId, Timestamp};
+use crate::domain::{Faults, Fields, TaskId, Timestamp};
+
+/// The fields by which a task of a batch says for itself what properties say for a whole message.
+pub(super) const OWN_PROPERTIES: [&str; 3] = ["correlation_id", "reply_to", "traceparent"];
+
+/// The most characters of a text property; AMQP has 255 bytes for one.
+const MAX_PROPERTY: usize = 255;
 
 /// What the properties say about the sender.
 pub(super) struct Envelope {
@@ -28,10 +35,7 @@ impl Envelope {
         let correlation_id = clean("correlation_id", correlation_id.map(|id| id.as_str()));
         let reply_to = properties.reply_to().as_ref();
         let reply_to = clean("reply_to", reply_to.map(|queue| queue.as_str()));
-        // A broken trace context is dropped, as W3C asks; it is no reason to refuse work.
-        let traceparent = text_header(properties, "traceparent").filter(|text| {
-            text.len() <= 100 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-        });
+        let traceparent = text_header(properties, "traceparent").filter(is_trace_context);
         if faults.0.is_empty() {
             Ok(Self {
                 correlation_id,
@@ -42,6 +46,31 @@ impl Envelope {
             Err(faults)
         }
     }
+
+    /// That of one task of a batch: what it says itself, else what this one says for all.
+    pub(super) fn of_member(&self, map: &mut Map<String, Value>) -> Result<Self, Faults> {
+        let own = OWN_PROPERTIES
+            .into_iter()
+            .filter_map(|name| map.shift_remove_entry(name));
+        let mut own = Fields::of(Value::Object(own.collect()))?;
+        let [correlation_id, reply_to, traceparent] =
+            OWN_PROPERTIES.map(|name| own.take_text(name, 0, MAX_PROPERTY));
+        own.finish()?;
+        let or = |own: Option<String>, of_all: &Option<String>| {
+            own.filter(|text| !text.is_empty())
+                .or_else(|| of_all.clone())
+        };
+        Ok(Self {
+            correlation_id: or(correlation_id, &self.correlation_id),
+            reply_to: or(reply_to, &self.reply_to),
+            traceparent: or(traceparent.filter(is_trace_context), &self.traceparent),
+        })
+    }
+}
+
+/// A broken trace context is dropped, as W3C asks; it is no reason to refuse work.
+fn is_trace_context(text: &String) -> bool {
+    text.len() <= 100 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 /// When the sender says that it sent the message.

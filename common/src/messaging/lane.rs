@@ -15,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, LinkError, prompt};
 use super::outgoing::Outgoing;
+use super::parcel::parcels;
 use super::publisher::{PublishError, Request, Waiting};
+use super::topology::Topology;
 
 pub(super) struct Lane {
     pub(super) channel: Channel,
     pub(super) link: Arc<Link>,
+    pub(super) topology: Arc<Topology>,
     pub(super) waiting: Waiting,
     pub(super) batch: usize,
     pub(super) stall: Duration,
@@ -74,6 +77,7 @@ impl Lane {
     }
 
     async fn publish(&self, batch: Vec<Request>) -> Result<(), LinkError> {
+        let batch = parcels(batch, &self.topology);
         let deadline = Instant::now() + self.stall;
         let mut fates: Vec<Known> = batch.iter().map(|_| Known::Open).collect();
         let mut returned = HashSet::new();
@@ -81,7 +85,7 @@ impl Lane {
             let mut confirms: FuturesUnordered<_> = batch
                 .iter()
                 .enumerate()
-                .map(|(index, request)| async move { (index, self.send(&request.outgoing).await) })
+                .map(|(index, parcel)| async move { (index, self.send(&parcel.outgoing).await) })
                 .collect();
             while let Ok(Some((index, confirmation))) = timeout_at(deadline, confirms.next()).await
             {
@@ -103,9 +107,9 @@ impl Lane {
             }
         }
         let mut ended = Ok(());
-        for (request, fate) in batch.into_iter().zip(fates) {
+        for (parcel, fate) in batch.into_iter().zip(fates) {
             let fate = match fate {
-                Known::Confirmed => match id_of(&request.outgoing.properties) {
+                Known::Confirmed => match id_of(&parcel.outgoing.properties) {
                     Some(id) if returned.contains(&id) => Err(PublishError::Unroutable),
                     Some(_) | None => Ok(()),
                 },
@@ -119,7 +123,7 @@ impl Lane {
                     Err(PublishError::TimedOut)
                 }
             };
-            let _gone = request.fate.send(fate);
+            parcel.tell(&fate);
         }
         ended
     }

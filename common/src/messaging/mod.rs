@@ -1,5 +1,6 @@
 //! RabbitMQ: the message contract, confirmed publishing, supervised consuming, and the one place that settles.
 
+mod batch;
 mod command;
 mod consumer;
 mod dead_letters;
@@ -10,13 +11,16 @@ mod event;
 mod lane;
 mod link;
 mod outgoing;
+mod parcel;
 mod publisher;
 mod refusal;
 mod settle;
+mod share;
 mod signal;
 mod supervisor;
 mod topology;
 
+pub use batch::BatchMember;
 pub use command::{Command, Kind, Received, VERSION};
 pub use consumer::{Consumer, Message};
 pub use dead_letters::read_dead_letter;
@@ -26,7 +30,8 @@ pub use link::{Broker, LinkError};
 pub use outgoing::Outgoing;
 pub use publisher::{PublishError, Publisher, PublisherOptions};
 pub use refusal::{Reason, Refusal};
-pub use settle::{ack_all, dead_letter, requeue};
+pub use settle::{accept_all, ack_all, dead_letter, requeue};
+pub use share::Share;
 pub use signal::{Control, Doorbell};
 pub use supervisor::{Consuming, Supervisor};
 pub use topology::{Source, Topology};

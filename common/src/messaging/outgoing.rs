@@ -49,6 +49,17 @@ impl Outgoing {
         }
     }
 
+    /// Nothing but properties, for what is to be put together from those of another message.
+    pub(super) fn bare(properties: BasicProperties) -> Self {
+        Self {
+            exchange: ShortString::default(),
+            routing_key: ShortString::default(),
+            properties,
+            body: Vec::new(),
+            mandatory: false,
+        }
+    }
+
     /// Makes it a failure when no queue takes the message.
     pub(super) fn mandatory(mut self) -> Self {
         self.mandatory = true;

@@ -16,6 +16,7 @@ use super::lane::Lane;
 use super::link::{Broker, Link, LinkError, Pauses};
 use super::outgoing::Outgoing;
 use super::topology::{Source, Topology};
+use crate::domain::NewTask;
 
 /// Why a message is not in the broker's hands, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum PublishError {
     /// The broker said that it could not take it.
     #[error("the broker refused the message")]
     Refused,
+    /// It holds something that JSON cannot express.
+    #[error("it cannot be put into a message")]
+    Unsayable,
     /// The connection broke before the broker confirmed it: it may have arrived all the same.
     #[error("the connection broke before the message was confirmed")]
     NotConfirmed,
@@ -45,7 +49,7 @@ pub enum PublishError {
 pub struct PublisherOptions {
     /// Channels that publish side by side.
     pub lanes: usize,
-    /// Messages that one lane sends before it waits for their confirms.
+    /// Messages and tasks that one lane sends before it waits for their confirms.
     pub batch: usize,
     /// Messages that may wait for a lane.
     pub waiting: usize,
@@ -59,7 +63,7 @@ impl Default for PublisherOptions {
     fn default() -> Self {
         Self {
             lanes: 2,
-            batch: 64,
+            batch: 256,
             waiting: 10_000,
             timeout: Duration::from_secs(5),
             stall: Duration::from_secs(5),
@@ -67,10 +71,28 @@ impl Default for PublisherOptions {
     }
 }
 
-/// A message and who waits for its fate.
+/// What is to be published, and who waits for its fate.
 pub(super) struct Request {
-    pub(super) outgoing: Outgoing,
+    pub(super) load: Load,
     pub(super) fate: oneshot::Sender<Fate>,
+}
+
+/// What is to be published.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "what is small here waits for moments only"
+)]
+pub(super) enum Load {
+    /// A message.
+    Message(Outgoing),
+    /// A task, which shares a message with others that wait beside it.
+    Task(AuthorizedTask),
+}
+
+/// A task and the `authorization` that lets workers take it.
+pub(super) struct AuthorizedTask {
+    pub(super) task: Arc<NewTask>,
+    pub(super) authorization: Option<Arc<str>>,
 }
 
 /// What became of a message.
@@ -123,8 +145,29 @@ impl Publisher {
     /// See [`PublishError`]. After `NotConfirmed` and `TimedOut` the message may still arrive, so that whoever sends it
     /// again (or elsewhere) needs the receiver to recognise its `message_id` or `task_id`.
     pub async fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
+        self.fate_of(Load::Message(outgoing)).await
+    }
+
+    /// Publishes a task; with those that wait at the same time it goes in one message, if their `authorization` is the
+    /// same. `Ok` means what it means for [`Self::publish`].
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn publish_task(
+        &self,
+        task: Arc<NewTask>,
+        authorization: Option<Arc<str>>,
+    ) -> Result<(), PublishError> {
+        let task = AuthorizedTask {
+            task,
+            authorization,
+        };
+        self.fate_of(Load::Task(task)).await
+    }
+
+    async fn fate_of(&self, load: Load) -> Fate {
         let deadline = Instant::now() + self.timeout;
-        let answer = self.hand_in(outgoing, deadline).await?;
+        let answer = self.hand_in(load, deadline).await?;
         fate_of(answer, deadline).await
     }
 
@@ -133,7 +176,7 @@ impl Publisher {
         let deadline = Instant::now() + self.timeout;
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
-            answers.push(self.hand_in(message, deadline).await);
+            answers.push(self.hand_in(Load::Message(message), deadline).await);
         }
         let mut fates = Vec::with_capacity(answers.len());
         for answer in answers {
@@ -145,14 +188,14 @@ impl Publisher {
         fates
     }
 
-    /// Puts a message among those that wait for a lane; returns where its fate will be told.
+    /// Puts something among what is waiting for a lane; returns where its fate will be told.
     async fn hand_in(
         &self,
-        outgoing: Outgoing,
+        load: Load,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Fate>, PublishError> {
         let (fate, answer) = oneshot::channel();
-        let request = Request { outgoing, fate };
+        let request = Request { load, fate };
         match self.requests.try_send(request) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Closed(_)) => Err(PublishError::Unavailable),
@@ -240,6 +283,7 @@ impl Keeper {
             let lane = Lane {
                 channel: Lane::open(link).await?,
                 link: Arc::clone(link),
+                topology: Arc::clone(&self.topology),
                 waiting: Arc::clone(&self.waiting),
                 batch: self.options.batch.max(1),
                 stall: self.options.stall,

@@ -11,10 +11,13 @@ use lapin::{BasicProperties, Channel};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::batch;
+use super::command::Kind;
 use super::consumer::Message;
 use super::outgoing::Outgoing;
 use super::publisher::{PublishError, Publisher};
 use super::refusal::Refusal;
+use super::share::{Settled, Share};
 use super::topology::Topology;
 
 /// How long it may take to hand an acknowledgement to the network before the connection counts as lost.
@@ -119,33 +122,75 @@ pub async fn requeue(message: Message) {
     let _returned = timeout(SETTLE_TIMEOUT, message.delivery.acker.nack(options)).await;
 }
 
-/// Puts a message aside with the reason: publishes it to the dead exchange, and acknowledges it once that is confirmed.
+/// Settles shares whose effect is durable; a message is acknowledged with the last of its shares.
+pub async fn accept_all(shares: Vec<Share>) {
+    let mut done = Vec::with_capacity(shares.len());
+    for settled in shares.into_iter().filter_map(|share| share.settle(true)) {
+        match settled {
+            Settled::Done(message) => done.push(message),
+            Settled::Failed(message) => requeue(message).await,
+        }
+    }
+    ack_all(done).await;
+}
+
+/// Puts a message aside with the reason, or one task of a batch as the `task.execute` that it might have been: publishes
+/// it to the dead exchange, and settles the share once that is confirmed.
 ///
 /// A crash in between leaves it in both queues, with the same `message_id`; it is never in none.
 ///
 /// # Errors
-/// When the dead letter could not be published within some seconds; the message has then gone back to its queue.
+/// When the dead letter could not be published within some seconds; the message goes back to its queue, a batch once all
+/// of its other tasks are settled.
 pub async fn dead_letter(
-    message: Message,
+    share: Share,
     refusal: &Refusal,
     publisher: &Publisher,
     topology: &Topology,
 ) -> Result<(), PublishError> {
-    let letter = letter(&message, refusal, topology);
+    let letter = share.look(|message| match share.index {
+        None => {
+            let (properties, key) = (message.properties(), message.routing_key());
+            letter(properties, key, message.body().to_vec(), refusal, topology)
+        }
+        Some(index) => {
+            let (properties, body) = batch::single(message.properties(), message.body(), index);
+            letter(&properties, Kind::Execute.as_str(), body, refusal, topology)
+        }
+    });
     let tries = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_times(DEAD_LETTER_TRIES)
         .with_jitter();
-    let published = (|| publisher.publish(letter.clone())).retry(tries).await;
-    match published {
-        Ok(()) => {
+    let published = match letter {
+        Some(letter) => (|| publisher.publish(letter.clone())).retry(tries).await,
+        // Its message was settled, which no share is ever before itself.
+        None => Ok(()),
+    };
+    match share.settle(published.is_ok()) {
+        Some(Settled::Done(message)) => {
             ack_all(vec![message]).await;
-            Ok(())
         }
-        Err(error) => {
-            requeue(message).await;
-            Err(error)
-        }
+        Some(Settled::Failed(message)) => requeue(message).await,
+        None => {}
+    }
+    published
+}
+
+impl Share {
+    /// The answer to whoever wants to know of its refusal, if anybody does.
+    #[must_use]
+    pub fn answer(&self, refusal: &Refusal) -> Option<Outgoing> {
+        let properties = self.look(|message| match self.index {
+            None => message.properties().clone(),
+            Some(index) => batch::single(message.properties(), message.body(), index).0,
+        })?;
+        let correlation_id = properties.correlation_id().as_ref().map(|id| id.as_str());
+        let reply_to = properties.reply_to().as_ref().map(|queue| queue.as_str());
+        let queue = reply_to.filter(|queue| !queue.is_empty())?;
+        Outgoing::refusal(queue, correlation_id, refusal)
+            .ok()
+            .flatten()
     }
 }
 
@@ -153,8 +198,13 @@ pub async fn dead_letter(
 ///
 /// Left out are what would hurt here (a time to live, a user id that the broker would refuse, a credential), and headers
 /// so large that together with ours they would not fit into one frame.
-fn letter(message: &Message, refusal: &Refusal, topology: &Topology) -> Outgoing {
-    let original = message.properties();
+fn letter(
+    original: &BasicProperties,
+    routing_key: &str,
+    body: Vec<u8>,
+    refusal: &Refusal,
+    topology: &Topology,
+) -> Outgoing {
     let message_id = original.message_id().clone();
     let id = message_id.unwrap_or_else(|| Uuid::new_v4().to_string().into());
     let mut properties = BasicProperties::default()
@@ -198,9 +248,9 @@ fn letter(message: &Message, refusal: &Refusal, topology: &Topology) -> Outgoing
     let problem = refusal.problem().to_string();
     let letter = Outgoing {
         exchange: topology.dead().clone(),
-        routing_key: message.delivery.routing_key.clone(),
+        routing_key: ShortString::try_new(routing_key).unwrap_or_default(),
         properties: properties.with_headers(headers),
-        body: message.body().to_vec(),
+        body,
         mandatory: true,
     };
     letter.with_headers([

@@ -50,7 +50,9 @@ async fn publish(reach: &Reach, batch: Vec<News>) -> Vec<News> {
             // Nobody has to listen.
             Ok(()) | Err(PublishError::Unroutable) => {}
             // A queue behind the exchange is full by its owner's policy: insisting would stop all other events.
-            Err(PublishError::Refused) => reach.metrics.error("event_refused"),
+            Err(PublishError::Refused | PublishError::Unsayable) => {
+                reach.metrics.error("event_refused");
+            }
             Err(
                 PublishError::Unavailable
                 | PublishError::Full

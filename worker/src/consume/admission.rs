@@ -43,9 +43,10 @@ impl Admission {
 /// What the same request needs over HTTP.
 const fn level_of(command: &Command) -> Level {
     match command {
-        Command::Execute(_) | Command::CancelTask { .. } | Command::Reprioritise { .. } => {
-            Level::Write
-        }
+        Command::Execute(_)
+        | Command::ExecuteBatch(_)
+        | Command::CancelTask { .. }
+        | Command::Reprioritise { .. } => Level::Write,
         Command::Register(_)
         | Command::Unregister { .. }
         | Command::Start { .. }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use orchestrator_common::domain::{AgentId, DesiredState, Faults, Registration, Timestamp};
 use orchestrator_common::ledger::{Cancelled, LedgerError};
 use orchestrator_common::messaging::{
-    Command, Consumer, Control, Message, Outgoing, Reason, Refusal, ack_all,
+    Command, Consumer, Control, Message, Outgoing, Reason, Refusal, Share, ack_all,
 };
 use serde_json::Map;
 
@@ -46,7 +46,7 @@ enum Done {
 async fn handle(reception: &Reception, message: Message) {
     let command = match reception.read(&message) {
         Ok(received) => received.command,
-        Err(refusal) => return reception.refuse(message, &refusal).await,
+        Err(refusal) => return reception.refuse(Share::whole(message), &refusal).await,
     };
     let done = reception
         .insist(&message, || carry_out(reception, &command))
@@ -65,7 +65,7 @@ async fn handle(reception: &Reception, message: Message) {
         Some(Ok(Done::Invalid(faults))) => Refusal::of(Reason::Invalid, faults),
         Some(Err(refusal)) => refusal,
     };
-    reception.refuse(message, &refusal).await;
+    reception.refuse(Share::whole(message), &refusal).await;
 }
 
 /// Has the agent looked at here, and its slots by every worker.
@@ -109,12 +109,13 @@ async fn carry_out(reception: &Reception, command: &Command) -> Result<Done, Led
             instances,
             max_concurrent_sessions,
         } => scale(reception, agent_id, *instances, *max_concurrent_sessions).await,
-        Command::Execute(_) | Command::CancelTask { .. } | Command::Reprioritise { .. } => {
-            Ok(Done::Invalid(Faults::one(
-                "kind",
-                "commands on tasks do not belong into the lifecycle queue",
-            )))
-        }
+        Command::Execute(_)
+        | Command::ExecuteBatch(_)
+        | Command::CancelTask { .. }
+        | Command::Reprioritise { .. } => Ok(Done::Invalid(Faults::one(
+            "kind",
+            "commands on tasks do not belong into the lifecycle queue",
+        ))),
     }
 }
 

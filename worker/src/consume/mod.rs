@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) use admission::Admission;
 pub(crate) use reception::Reception;
 
-/// Task messages in hand at the same time: one batch at the ledger and one that waits for it.
-const TASKS_PREFETCH: u16 = 1_024;
+/// Task messages in hand at the same time, each with one task or many: some at the ledger and some that wait for it.
+const TASKS_PREFETCH: u16 = 256;
 /// Commands on agents; they are carried out one after the other.
 const LIFECYCLE_PREFETCH: u16 = 32;
 /// One, since a bell in the hands of a full worker is one that nobody hears.

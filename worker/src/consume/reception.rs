@@ -7,7 +7,7 @@ use orchestrator_common::cache::Cache;
 use orchestrator_common::domain::{TaskId, Timestamp, WorkerId};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::{
-    Control, Decoder, Message, Outgoing, Publisher, Reason, Received, Refusal, Topology,
+    Control, Decoder, Message, Outgoing, Publisher, Reason, Received, Refusal, Share, Topology,
     dead_letter,
 };
 use orchestrator_common::metrics::Metrics;
@@ -53,20 +53,11 @@ impl Reception {
         Ok(received)
     }
 
-    /// Puts a message aside, and tells its sender why if it wants to know.
-    pub(super) async fn refuse(&self, message: Message, refusal: &Refusal) {
-        tracing::debug!(routing_key = message.routing_key(), %refusal, "a message is refused");
-        let properties = message.properties();
-        let correlation_id = properties.correlation_id().as_ref().map(|id| id.as_str());
-        let reply_to = properties.reply_to().as_ref().map(|queue| queue.as_str());
-        let answer = reply_to
-            .filter(|queue| !queue.is_empty())
-            .and_then(|queue| {
-                Outgoing::refusal(queue, correlation_id, refusal)
-                    .ok()
-                    .flatten()
-            });
-        match dead_letter(message, refusal, &self.publisher, &self.topology).await {
+    /// Puts a message or one task of it aside, and tells its sender why if it wants to know.
+    pub(super) async fn refuse(&self, share: Share, refusal: &Refusal) {
+        tracing::debug!(%refusal, "a message is refused");
+        let answer = share.answer(refusal);
+        match dead_letter(share, refusal, &self.publisher, &self.topology).await {
             Ok(()) => self.metrics.dead_lettered(refusal.reason),
             Err(error) => {
                 tracing::warn!(%error, "a message could not be dead-lettered; it comes again");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use orchestrator_common::domain::{Priority, TaskId, Timestamp};
 use orchestrator_common::ledger::{Cancelled, Ingested, Reprioritised};
 use orchestrator_common::messaging::{
-    Command, Consumer, Message, Reason, Received, Refusal, ack_all,
+    Command, Consumer, Message, Reason, Refusal, Share, accept_all, ack_all,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -34,19 +34,32 @@ pub(super) async fn run(reception: Arc<Reception>, mut consumer: Consumer) {
         }
         for message in batch {
             match reception.read(&message) {
-                Ok(received) => {
-                    if let Command::Execute(task) = received.command {
-                        reception.intake.bring(*task, message, settle.clone()).await;
-                    } else {
+                Ok(received) => match received.command {
+                    Command::Execute(task) => {
+                        let share = Share::whole(message);
+                        reception.intake.bring(*task, share, settle.clone()).await;
+                    }
+                    Command::ExecuteBatch(members) => {
+                        let shares = Share::each(message, members.len());
+                        for (member, share) in members.into_iter().zip(shares) {
+                            match member {
+                                Ok(task) => {
+                                    reception.intake.bring(*task, share, settle.clone()).await;
+                                }
+                                Err(refusal) => put_aside(&aside, &reception, share, refusal),
+                            }
+                        }
+                    }
+                    command => {
                         let (reception, places) = (Arc::clone(&reception), Arc::clone(&places));
                         aside.spawn(async move {
                             if let Ok(_place) = places.acquire().await {
-                                carry_out(&reception, message, received).await;
+                                carry_out(&reception, message, command).await;
                             }
                         });
                     }
-                }
-                Err(refusal) => put_aside(&aside, &reception, message, refusal),
+                },
+                Err(refusal) => put_aside(&aside, &reception, Share::whole(message), refusal),
             }
         }
     }
@@ -61,20 +74,20 @@ pub(super) async fn run(reception: Arc<Reception>, mut consumer: Consumer) {
 /// Acknowledges what the ledger has, in as large batches as come; refusals take their time beside that.
 async fn settle_all(
     reception: Arc<Reception>,
-    mut judged: mpsc::UnboundedReceiver<(Message, Verdict)>,
+    mut judged: mpsc::UnboundedReceiver<(Share, Verdict)>,
     aside: TaskTracker,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while judged.recv_many(&mut batch, BATCH).await > 0 {
         let mut accepted = Vec::with_capacity(batch.len());
-        for (message, verdict) in batch.drain(..) {
+        for (share, verdict) in batch.drain(..) {
             match refusal_of(verdict) {
-                Judged::Accepted => accepted.push(message),
-                Judged::Refused(refusal) => put_aside(&aside, &reception, message, refusal),
+                Judged::Accepted => accepted.push(share),
+                Judged::Refused(refusal) => put_aside(&aside, &reception, share, refusal),
                 Judged::LetGo => {}
             }
         }
-        ack_all(accepted).await;
+        accept_all(accepted).await;
     }
 }
 
@@ -108,19 +121,20 @@ fn refusal_of(verdict: Verdict) -> Judged {
     }
 }
 
-fn put_aside(aside: &TaskTracker, reception: &Arc<Reception>, message: Message, refusal: Refusal) {
+fn put_aside(aside: &TaskTracker, reception: &Arc<Reception>, share: Share, refusal: Refusal) {
     let reception = Arc::clone(reception);
-    aside.spawn(async move { reception.refuse(message, &refusal).await });
+    aside.spawn(async move { reception.refuse(share, &refusal).await });
 }
 
 /// Carries out a command on a single task.
-async fn carry_out(reception: &Reception, message: Message, received: Received) {
-    let done = match received.command {
+async fn carry_out(reception: &Reception, message: Message, command: Command) {
+    let done = match command {
         Command::CancelTask { task_id, .. } => cancel(reception, &message, task_id).await,
         Command::Reprioritise { task_id, priority } => {
             reprioritise(reception, &message, task_id, priority).await
         }
         Command::Execute(_)
+        | Command::ExecuteBatch(_)
         | Command::Register(_)
         | Command::Unregister { .. }
         | Command::Start { .. }
@@ -136,7 +150,7 @@ async fn carry_out(reception: &Reception, message: Message, received: Received) 
         Some(Ok(())) => {
             ack_all(vec![message]).await;
         }
-        Some(Err(refusal)) => reception.refuse(message, &refusal).await,
+        Some(Err(refusal)) => reception.refuse(Share::whole(message), &refusal).await,
         None => {}
     }
 }
