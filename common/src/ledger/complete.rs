@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
 
 use super::convert::{small, text_of};
 use super::rows::{Rows, in_list};
 use super::slots::Slots;
 use super::{Ledger, LedgerError, Recorded};
-use crate::domain::{Completion, Outcome, Settlement, TaskStatus, Timestamp, Usage};
+use crate::domain::{Claim, Completion, Outcome, Settlement, TaskStatus, Timestamp, Usage};
 
 const COLUMNS: [&str; 13] = [
     "id",
@@ -37,7 +37,26 @@ const RECORD: &str = "UPDATE tasks SET status = v.new_status, completed_at = v.d
      tokens_used = CASE WHEN v.tokens IS NULL THEN tasks.tokens_used ELSE COALESCE(tasks.tokens_used, 0) + v.tokens END, \
      cost_estimate = CASE WHEN v.cost IS NULL THEN tasks.cost_estimate ELSE COALESCE(tasks.cost_estimate, 0) + v.cost END \
      FROM v WHERE tasks.task_id = v.id AND tasks.status || '' = 'running' AND tasks.claims = v.number \
-     AND tasks.worker_id = v.worker RETURNING task_id";
+     AND tasks.worker_id = v.worker";
+
+/// The columns of a session, of which the first names the task.
+const SESSION: [&str; 11] = [
+    "task_id",
+    "claim",
+    "attempt",
+    "agent_id",
+    "instance_id",
+    "worker_id",
+    "started_at",
+    "ended_at",
+    "outcome",
+    "tokens_used",
+    "cost_estimate",
+];
+
+const SESSIONS: &str = "INSERT INTO sessions (task_id, claim, attempt, agent_id, instance_id, worker_id, started_at, \
+     ended_at, outcome, tokens_used, cost_estimate) SELECT task_id, claim, attempt, agent_id, instance_id, worker_id, \
+     started_at, ended_at, outcome, tokens_used, cost_estimate";
 
 impl Ledger {
     /// Writes settlements and sessions, and frees the slots of what ended.
@@ -93,17 +112,27 @@ impl Ledger {
                     let micros =
                         i64::try_from(now.since(claim.started_at).as_micros()).unwrap_or(i64::MAX);
                     agent.add_session(settlement.status, micros, &usage);
-                    sessions.push(session(&claim, &settlement, &usage, now));
                 }
+            }
+            if settlement.counts && !writes_two_tables(tx) {
+                sessions.push(session(&claim, &settlement, &usage, now));
             }
             results.push(Recorded {
                 claim,
                 settlement: Some(settlement),
             });
         }
-        write_sessions(tx, sessions).await?;
+        let body = format!("{SESSIONS} FROM v WHERE v.task_id IS NOT NULL");
+        for statement in sessions.into_statements(tx.get_database_backend(), SESSION, &body) {
+            tx.execute_raw(statement).await?;
+        }
         Ok(results)
     }
+}
+
+/// Whether one statement can write tasks and sessions.
+fn writes_two_tables(tx: &DatabaseTransaction) -> bool {
+    tx.get_database_backend() == DatabaseBackend::Postgres
 }
 
 /// Which of the tasks that would run again are to be cancelled instead.
@@ -144,43 +173,46 @@ async fn cancel_requests(
     Ok(requested)
 }
 
-type Decided = (crate::domain::Claim, Settlement, Usage);
+type Decided = (Claim, Settlement, Usage);
 
-/// Writes the settlements whose claims are current, and returns the number of each claim that was.
+/// Writes the settlements whose claims are current, and returns the number of each claim that was; with PostgreSQL, in the
+/// same way to the server, their sessions as well.
 async fn record(
     tx: &DatabaseTransaction,
     decided: &[Decided],
     now: Timestamp,
 ) -> Result<HashMap<Uuid, u32>, LedgerError> {
+    let backend = tx.get_database_backend();
     let mut once = HashSet::with_capacity(decided.len());
-    let rows: Rows<13> = decided
+    let decided_once = decided
         .iter()
-        .filter(|(claim, _, _)| once.insert((claim.task_id, claim.number, claim.worker_id)))
-        .map(|(claim, settlement, usage)| {
-            let error = settlement.error.as_ref();
-            [
-                claim.task_id.uuid().into(),
-                claim.worker_id.uuid().into(),
-                small(claim.number).into(),
-                settlement.status.as_str().into(),
-                settlement
-                    .status
-                    .is_terminal()
-                    .then(|| now.as_micros())
-                    .into(),
-                text_of(settlement.result.as_ref()),
-                error.map(|error| error.code.as_str().to_owned()).into(),
-                error.map(|error| error.message.clone()).into(),
-                tokens_of(usage),
-                usage.cost_estimate.into(),
-                settlement.run_at.map(Timestamp::as_micros).into(),
-                i32::from(!settlement.counts).into(),
-                i32::from(settlement.crashed).into(),
-            ]
-        })
-        .collect();
+        .filter(|(claim, _, _)| once.insert((claim.task_id, claim.number, claim.worker_id)));
+    let statements = if writes_two_tables(tx) {
+        let rows: Rows<{ COLUMNS.len() + SESSION.len() }> = decided_once
+            .map(|(claim, settlement, usage)| {
+                let session = session(claim, settlement, usage, now);
+                let mut values = settled(claim, settlement, usage, now)
+                    .into_iter()
+                    .chain(session);
+                std::array::from_fn(|_| values.next().unwrap_or(Value::Bool(None)))
+            })
+            .collect();
+        let mut names = COLUMNS.into_iter().chain(SESSION);
+        let names = std::array::from_fn(|_| names.next().unwrap_or_default());
+        let own = SESSION.map(|name| format!("v.{name}")).join(", ");
+        let body = format!(
+            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}), \
+             s AS ({SESSIONS} FROM done WHERE uncounted = 0) SELECT id FROM done"
+        );
+        rows.into_statements(backend, names, &body)
+    } else {
+        let rows: Rows<{ COLUMNS.len() }> = decided_once
+            .map(|(claim, settlement, usage)| settled(claim, settlement, usage, now))
+            .collect();
+        rows.into_statements(backend, COLUMNS, &format!("{RECORD} RETURNING task_id"))
+    };
     let mut taken = HashSet::new();
-    for statement in rows.into_statements(tx.get_database_backend(), COLUMNS, RECORD) {
+    for statement in statements {
         for row in tx.query_all_raw(statement).await? {
             taken.insert(row.try_get_by_index::<Uuid>(0)?);
         }
@@ -197,6 +229,31 @@ async fn record(
     Ok(newest)
 }
 
+fn settled(
+    claim: &Claim,
+    settlement: &Settlement,
+    usage: &Usage,
+    now: Timestamp,
+) -> [Value; COLUMNS.len()] {
+    let error = settlement.error.as_ref();
+    let done_at = settlement.status.is_terminal().then(|| now.as_micros());
+    [
+        claim.task_id.uuid().into(),
+        claim.worker_id.uuid().into(),
+        small(claim.number).into(),
+        settlement.status.as_str().into(),
+        done_at.into(),
+        text_of(settlement.result.as_ref()),
+        error.map(|error| error.code.as_str().to_owned()).into(),
+        error.map(|error| error.message.clone()).into(),
+        tokens_of(usage),
+        usage.cost_estimate.into(),
+        settlement.run_at.map(Timestamp::as_micros).into(),
+        i32::from(!settlement.counts).into(),
+        i32::from(settlement.crashed).into(),
+    ]
+}
+
 fn tokens_of(usage: &Usage) -> Value {
     usage
         .tokens_used
@@ -205,11 +262,11 @@ fn tokens_of(usage: &Usage) -> Value {
 }
 
 fn session(
-    claim: &crate::domain::Claim,
+    claim: &Claim,
     settlement: &Settlement,
     usage: &Usage,
     now: Timestamp,
-) -> [Value; 11] {
+) -> [Value; SESSION.len()] {
     let outcome = match (&settlement.error, settlement.status.is_terminal()) {
         (Some(error), false) => error.code.as_str(),
         (_, true) | (None, false) => settlement.status.as_str(),
@@ -227,28 +284,4 @@ fn session(
         tokens_of(usage),
         usage.cost_estimate.into(),
     ]
-}
-
-async fn write_sessions(tx: &DatabaseTransaction, sessions: Rows<11>) -> Result<(), LedgerError> {
-    const COLUMNS: [&str; 11] = [
-        "task_id",
-        "claim",
-        "attempt",
-        "agent_id",
-        "instance_id",
-        "worker_id",
-        "started_at",
-        "ended_at",
-        "outcome",
-        "tokens_used",
-        "cost_estimate",
-    ];
-    let columns = COLUMNS.join(", ");
-    let body = format!(
-        "INSERT INTO sessions ({columns}) SELECT {columns} FROM v WHERE v.task_id IS NOT NULL"
-    );
-    for statement in sessions.into_statements(tx.get_database_backend(), COLUMNS, &body) {
-        tx.execute_raw(statement).await?;
-    }
-    Ok(())
 }

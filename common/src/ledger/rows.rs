@@ -11,7 +11,7 @@ use sea_orm::{DatabaseBackend, Statement, Value};
 const MAX_ROWS: usize = 256;
 
 /// Rows on their way into statements. The first column must never be NULL in a real row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rows<const N: usize> {
     rows: Vec<[Value; N]>,
 }

@@ -1,5 +1,6 @@
 //! Slots: how many tasks of each agent and each instance run, counted in the ledger under the lock of the agent's row.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{
@@ -180,31 +181,29 @@ impl Slots {
             .map(|id| Value::from(id.as_str()))
             .collect();
         let (list, values) = in_list(ids);
+        // One statement, one way to the server. Rows of instances are locked behind those of their agents, and a row
+        // that is locked is read as it is by then: were it only read, it would be as it was before the wait for its
+        // agent's lock.
+        let lock = row_lock(backend);
         let sql = format!(
-            "SELECT agent_id, desired, status, max_concurrent_sessions, running, queued \
-             FROM agents WHERE agent_id IN {list} ORDER BY agent_id {}",
-            row_lock(backend)
-        );
-        for row in tx
-            .query_all_raw(Statement::from_sql_and_values(backend, sql, values.clone()))
-            .await?
-        {
-            let (id, slots) = agent_slots(&row, options)?;
-            agents.insert(id, slots);
-        }
-        // A second statement: its snapshot is younger than the locks.
-        let sql = format!(
-            "SELECT agent_id, instance_id, endpoint, state, capacity, running \
-             FROM agent_instances WHERE agent_id IN {list} ORDER BY created_at, instance_id"
+            "WITH a AS MATERIALIZED (SELECT agent_id, desired, status, max_concurrent_sessions, running, queued \
+                 FROM agents WHERE agent_id IN {list} ORDER BY agent_id {lock}), \
+             i AS MATERIALIZED (SELECT agent_id, instance_id, endpoint, state, capacity, running, created_at \
+                 FROM agent_instances WHERE agent_id IN (SELECT agent_id FROM a) {lock}) \
+             SELECT a.agent_id, a.desired, a.status, a.max_concurrent_sessions, a.running, a.queued, \
+                 i.instance_id, i.endpoint, i.state, i.capacity, i.running \
+             FROM a LEFT JOIN i ON i.agent_id = a.agent_id ORDER BY i.created_at, i.instance_id"
         );
         for row in tx
             .query_all_raw(Statement::from_sql_and_values(backend, sql, values))
             .await?
         {
             let id = agent_id(&row.try_get_by_index::<String>(0)?)?;
-            if let Some(agent) = agents.get_mut(&id) {
-                agent.instances.push(instance_slots(&row)?);
-            }
+            let agent = match agents.entry(id) {
+                Entry::Occupied(agent) => agent.into_mut(),
+                Entry::Vacant(none) => none.insert(agent_slots(&row, options)?),
+            };
+            agent.instances.extend(instance_slots(&row)?);
         }
         Ok(Self { agents })
     }
@@ -230,69 +229,90 @@ impl Slots {
             .collect()
     }
 
-    /// Writes what changed.
+    /// Writes what changed: one row for each instance that did, the first of an agent with what is to be added to it.
     pub(super) async fn store(
         &self,
         tx: &DatabaseTransaction,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let backend = tx.get_database_backend();
-        let changed = || self.agents.iter().filter(|(_, slots)| slots.changed);
-        let agents: Rows<11> = changed()
-            .map(|(id, slots)| {
-                [
-                    Value::from(id.as_str()),
-                    slots.desired.as_str().into(),
-                    small(slots.running).into(),
-                    slots.queued.into(),
-                    slots.added.sessions.into(),
-                    slots.added.completed.into(),
-                    slots.added.failed.into(),
-                    slots.added.busy_micros.into(),
-                    slots.added.tokens.into(),
-                    slots.added.cost.into(),
-                    slots.reconcile.then(|| now.as_micros()).into(),
-                ]
-            })
-            .collect();
-        let columns = [
-            "id",
-            "wanted",
-            "now_running",
-            "now_queued",
-            "add_sessions",
-            "add_completed",
-            "add_failed",
-            "add_micros",
-            "add_tokens",
-            "add_cost",
-            "wake_at",
-        ];
-        let body = "UPDATE agents SET desired = v.wanted, running = v.now_running, queued = v.now_queued, \
-                    sessions = agents.sessions + v.add_sessions, completed = agents.completed + v.add_completed, \
-                    failed = agents.failed + v.add_failed, busy_micros = agents.busy_micros + v.add_micros, \
-                    tokens = agents.tokens + v.add_tokens, cost = agents.cost + v.add_cost, \
-                    reconcile_at = COALESCE(v.wake_at, agents.reconcile_at) \
-                    FROM v WHERE agents.agent_id = v.id";
-        for statement in agents.into_statements(backend, columns, body) {
-            tx.execute_raw(statement).await?;
+        let mut rows: Rows<14> = Rows::new();
+        for (id, slots) in self.agents.iter().filter(|(_, slots)| slots.changed) {
+            let mut instances = slots.instances.iter().filter(|i| i.changed);
+            rows.push(slots.row(id, instances.next(), true, now));
+            for instance in instances {
+                rows.push(slots.row(id, Some(instance), false, now));
+            }
         }
-        let instances: Rows<2> = changed()
-            .flat_map(|(_, slots)| slots.instances.iter().filter(|instance| instance.changed))
-            .map(|instance| {
-                [
-                    Value::from(instance.instance_id.uuid()),
-                    small(instance.running).into(),
-                ]
-            })
-            .collect();
-        let body = "UPDATE agent_instances SET running = v.now_running FROM v WHERE agent_instances.instance_id = v.id";
-        for statement in instances.into_statements(backend, ["id", "now_running"], body) {
-            tx.execute_raw(statement).await?;
+        let backend = tx.get_database_backend();
+        if backend == DatabaseBackend::Postgres {
+            let body = format!(", agent AS ({STORE_AGENTS}) {STORE_INSTANCES}");
+            for statement in rows.into_statements(backend, STORED, &body) {
+                tx.execute_raw(statement).await?;
+            }
+        } else {
+            // No statement of SQLite changes two tables.
+            for body in [STORE_AGENTS, STORE_INSTANCES] {
+                for statement in rows.clone().into_statements(backend, STORED, body) {
+                    tx.execute_raw(statement).await?;
+                }
+            }
         }
         Ok(())
     }
 }
+
+impl AgentSlots {
+    fn row(
+        &self,
+        id: &AgentId,
+        instance: Option<&InstanceSlots>,
+        is_first: bool,
+        now: Timestamp,
+    ) -> [Value; 14] {
+        [
+            id.as_str().into(),
+            is_first.into(),
+            self.desired.as_str().into(),
+            small(self.running).into(),
+            self.queued.into(),
+            self.added.sessions.into(),
+            self.added.completed.into(),
+            self.added.failed.into(),
+            self.added.busy_micros.into(),
+            self.added.tokens.into(),
+            self.added.cost.into(),
+            self.reconcile.then(|| now.as_micros()).into(),
+            instance.map(|instance| instance.instance_id.uuid()).into(),
+            instance.map(|instance| small(instance.running)).into(),
+        ]
+    }
+}
+
+const STORED: [&str; 14] = [
+    "id",
+    "is_first",
+    "wanted",
+    "now_running",
+    "now_queued",
+    "add_sessions",
+    "add_completed",
+    "add_failed",
+    "add_micros",
+    "add_tokens",
+    "add_cost",
+    "wake_at",
+    "instance",
+    "runs_there",
+];
+
+const STORE_AGENTS: &str = "UPDATE agents SET desired = v.wanted, running = v.now_running, queued = v.now_queued, \
+    sessions = agents.sessions + v.add_sessions, completed = agents.completed + v.add_completed, \
+    failed = agents.failed + v.add_failed, busy_micros = agents.busy_micros + v.add_micros, \
+    tokens = agents.tokens + v.add_tokens, cost = agents.cost + v.add_cost, \
+    reconcile_at = COALESCE(v.wake_at, agents.reconcile_at) \
+    FROM v WHERE agents.agent_id = v.id AND v.is_first";
+
+const STORE_INSTANCES: &str = "UPDATE agent_instances SET running = v.runs_there FROM v WHERE agent_instances.instance_id = v.instance";
 
 /// Locks the rows of all agents for which `condition` holds, in the order in which everybody locks them.
 pub(super) async fn lock_where(
@@ -317,14 +337,11 @@ fn row_lock(backend: DatabaseBackend) -> &'static str {
     }
 }
 
-fn agent_slots(
-    row: &QueryResult,
-    options: &LedgerOptions,
-) -> Result<(AgentId, AgentSlots), LedgerError> {
+fn agent_slots(row: &QueryResult, options: &LedgerOptions) -> Result<AgentSlots, LedgerError> {
     let limit = row
         .try_get_by_index::<Option<i32>>(3)?
         .map(|limit| count("max_concurrent_sessions", limit.into()));
-    let slots = AgentSlots {
+    Ok(AgentSlots {
         desired: name("desired", &row.try_get_by_index::<String>(1)?)?,
         status: name("status", &row.try_get_by_index::<String>(2)?)?,
         limit: limit
@@ -336,21 +353,24 @@ fn agent_slots(
         reconcile: false,
         changed: false,
         added: AddedTotals::default(),
-    };
-    Ok((agent_id(&row.try_get_by_index::<String>(0)?)?, slots))
+    })
 }
 
-fn instance_slots(row: &QueryResult) -> Result<InstanceSlots, LedgerError> {
+/// The instance of a row; an agent without one has a row without one.
+fn instance_slots(row: &QueryResult) -> Result<Option<InstanceSlots>, LedgerError> {
+    let Some(instance_id) = row.try_get_by_index::<Option<Uuid>>(6)? else {
+        return Ok(None);
+    };
     let capacity = row
-        .try_get_by_index::<Option<i32>>(4)?
+        .try_get_by_index::<Option<i32>>(9)?
         .map(|capacity| count("capacity", capacity.into()));
-    let state: InstanceState = name("state", &row.try_get_by_index::<String>(3)?)?;
-    Ok(InstanceSlots {
-        instance_id: row.try_get_by_index::<Uuid>(1)?.into(),
-        endpoint: row.try_get_by_index(2)?,
+    let state: InstanceState = name("state", &row.try_get_by_index::<String>(8)?)?;
+    Ok(Some(InstanceSlots {
+        instance_id: instance_id.into(),
+        endpoint: row.try_get_by_index(7)?,
         healthy: state == InstanceState::Healthy,
         capacity: capacity.transpose()?,
-        running: count("running", row.try_get_by_index::<i32>(5)?.into())?,
+        running: count("running", row.try_get_by_index::<i32>(10)?.into())?,
         changed: false,
-    })
+    }))
 }
