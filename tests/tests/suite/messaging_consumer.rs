@@ -1,12 +1,5 @@
 //! Consuming from a real broker: everything comes, comes again when it was not settled, and is settled in one place.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,12 +1,5 @@
 //! A worker at full strength and its task queue: what comes in is run, recorded and announced, and nothing else harms.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use orchestrator_common::auth::{Level, Verifier};

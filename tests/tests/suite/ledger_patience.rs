@@ -1,12 +1,5 @@
 //! On a network that swallows everything, every operation of the ledger ends.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::HashSet;
 use std::time::Duration;
 

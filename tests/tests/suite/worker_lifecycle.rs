@@ -1,12 +1,5 @@
 //! Commands on agents through the lifecycle queue, each also when it comes twice.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::Duration;
 
 use orchestrator_common::domain::{AgentId, AgentStatus, DesiredState, TaskStatus};

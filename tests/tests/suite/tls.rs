@@ -1,12 +1,5 @@
 //! Encrypted connections to RabbitMQ, Redis and PostgreSQL: trusted authorities are enough, others are refused.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::BTreeMap;
 
 use orchestrator_common::cache::Cache;

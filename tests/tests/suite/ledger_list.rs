@@ -1,12 +1,5 @@
 //! Listing tasks when few of many pass the filter, on SQLite and on PostgreSQL.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use orchestrator_common::domain::TaskStatus;
 use orchestrator_common::ledger::TaskQuery;
 use orchestrator_tests::ledger::{TestLedger, agent_id, default_options};

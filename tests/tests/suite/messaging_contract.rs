@@ -1,12 +1,5 @@
 //! The message contract: one golden file per kind, nothing lost on the way through it, and no bytes that break it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

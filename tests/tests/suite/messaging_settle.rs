@@ -1,12 +1,5 @@
 //! Settling on a real broker: acknowledged is gone, given back comes again, and dead letters keep everything.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

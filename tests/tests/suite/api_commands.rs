@@ -1,12 +1,5 @@
 //! What the API puts on the broker, and what it reads while a task is only there.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use lapin::message::BasicGetMessage;
 use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;

@@ -1,12 +1,5 @@
 //! Cancelling, reprioritising and retrying tasks over HTTP, embedded and at full strength.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use orchestrator_tests::on_both_strengths;
 use orchestrator_tests::surface::Surface;
 use serde_json::json;

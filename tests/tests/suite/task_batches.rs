@@ -1,12 +1,5 @@
 //! Submitting many tasks at once, repeating requests, full queues, and listing, embedded and at full strength.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use futures::future::join_all;
 use orchestrator_tests::full_api::{Answer, Servers};
 use orchestrator_tests::surface::Surface;

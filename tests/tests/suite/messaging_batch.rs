@@ -1,12 +1,5 @@
 //! Many tasks in one message: each is read, accepted, refused and put aside for itself.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::sync::Arc;
 
 use lapin::BasicProperties;

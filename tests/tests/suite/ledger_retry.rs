@@ -1,12 +1,5 @@
 //! Trying tasks again by hand in the ledger, on SQLite and on PostgreSQL.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::Duration;
 
 use orchestrator_common::domain::{

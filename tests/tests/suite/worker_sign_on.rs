@@ -1,12 +1,5 @@
 //! A worker whose ledger goes away between the look at its schema and the first sign of life.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::Duration;
 
 use orchestrator_common::brain_factory::BrainFactoryClient;

@@ -1,12 +1,5 @@
 //! Reading messages: every fault is found and named, identity is kept, and no bytes break the decoder.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use orchestrator_common::domain::{NewTask, TaskId, Timestamp};

@@ -1,12 +1,5 @@
 //! What a worker says of itself over HTTP, with real servers that come and go behind a proxy.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::net::SocketAddr;
 
 use orchestrator_common::config::{Secret, Settings};

@@ -1,12 +1,5 @@
 //! Several workers at full strength: they share hot agents by doorbell, and take over what a stopping one hands back.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,5 @@
 //! The audit log over HTTP, embedded and at full strength.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use orchestrator_common::domain::{AgentId, DesiredState, Origin, Registration, Timestamp};
 use orchestrator_common::ledger::AuditQuery;
 use orchestrator_tests::ledger::TestLedger;

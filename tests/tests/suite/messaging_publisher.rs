@@ -1,12 +1,5 @@
 //! Publishing to a real broker: what is confirmed is there, and what is not is said.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::{Duration, Instant};
 
 use lapin::types::FieldTable;

@@ -1,12 +1,5 @@
 //! The cache on a real Redis: the newer status wins whoever writes when, and every failure is soft and quick.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;

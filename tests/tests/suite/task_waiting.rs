@@ -1,12 +1,5 @@
 //! Waiting for tasks over HTTP: held answers and server-sent events, embedded and at full strength.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;

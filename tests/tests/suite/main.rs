@@ -1,0 +1,38 @@
+//! The tests on real servers, in one program: what they share is built and linked once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails may panic, in its helpers too"
+)]
+
+mod api_commands;
+mod api_outages;
+mod audit;
+mod cache;
+mod dead_letters;
+mod ledger;
+mod ledger_concurrency;
+mod ledger_list;
+mod ledger_patience;
+mod ledger_plans;
+mod ledger_properties;
+mod ledger_reprioritise;
+mod ledger_retry;
+mod messaging_batch;
+mod messaging_consumer;
+mod messaging_contract;
+mod messaging_decoder;
+mod messaging_publisher;
+mod messaging_settle;
+mod presence;
+mod task_batches;
+mod task_changes;
+mod task_waiting;
+mod tls;
+mod worker_cluster;
+mod worker_health;
+mod worker_lifecycle;
+mod worker_sign_on;
+mod worker_tasks;
