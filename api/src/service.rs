@@ -139,6 +139,14 @@ pub(crate) fn chosen_agent(
     }
 }
 
+/// Takes a text of the query, noting a fault when the ledger can hold none like it.
+pub(crate) fn take_text(name: &str, text: Option<String>, faults: &mut Faults) -> Option<String> {
+    if text.as_deref().is_some_and(|text| text.contains('\0')) {
+        faults.add(name, "must not hold the character U+0000");
+    }
+    text
+}
+
 /// Takes a query parameter, noting a fault when its value is not acceptable.
 pub(crate) fn take<T: QueryValue>(
     name: &str,

@@ -13,4 +13,6 @@ pub mod orchestrator;
 pub mod process;
 pub mod program;
 pub mod report;
+pub mod runs;
 pub mod throughput;
+pub mod workload;

@@ -1,10 +1,13 @@
 //! What the tests of the whole need: real servers under names of their own, and a network that fails on demand.
 
+pub mod any_json;
+pub mod cancel_commands;
 pub mod counting_agents;
 pub mod deployment;
 pub mod full_api;
 pub mod full_worker;
 pub mod ledger;
+pub mod ledger_steps;
 pub mod private_servers;
 pub mod process;
 pub mod surface;

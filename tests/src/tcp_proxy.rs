@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Context;
+use reqwest::Url;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -34,6 +36,19 @@ pub struct TcpProxy {
 }
 
 impl TcpProxy {
+    /// Listens on a free port in front of the PostgreSQL server of `url`, which leads there then.
+    ///
+    /// # Errors
+    /// When `url` names no server, or no port can be bound.
+    pub async fn in_front_of_postgres(url: &mut Url) -> anyhow::Result<Self> {
+        let host = url.host_str().context("an address without a host")?;
+        let proxy = Self::in_front_of(&format!("{host}:{}", url.port().unwrap_or(5432))).await?;
+        url.set_ip_host(proxy.address.ip())
+            .and_then(|()| url.set_port(Some(proxy.address.port())))
+            .map_err(|()| anyhow::anyhow!("an address that cannot lead elsewhere"))?;
+        Ok(proxy)
+    }
+
     /// Listens on a free port and forwards to `server`, for example `127.0.0.1:5672`.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use poem_openapi::param::Query;
 use super::Tag;
 use crate::auth::{Administer, Caller};
 use crate::problem::{Reading, Refusal};
-use crate::service::{Service, patiently, take};
+use crate::service::{Service, patiently, take, take_text};
 use crate::views::{Answer, AuditCursor, AuditList, Loose, PageSize};
 
 pub(super) struct Audit(pub(super) Arc<Service>);
@@ -54,23 +54,11 @@ impl Audit {
             since: take("since", since.0, &mut faults),
             limit: take("limit", limit.0, &mut faults).unwrap_or_default().0,
             before: take("cursor", cursor.0, &mut faults).map(|cursor| cursor.0),
-            actor: actor.0,
-            action: action.0,
-            resource: resource.0,
+            actor: take_text("actor", actor.0, &mut faults),
+            action: take_text("action", action.0, &mut faults),
+            resource: take_text("resource", resource.0, &mut faults),
         };
-        let texts = [
-            ("actor", &query.actor),
-            ("action", &query.action),
-            ("resource", &query.resource),
-        ];
-        for (name, text) in texts {
-            if text.as_deref().is_some_and(|text| text.contains('\0')) {
-                faults.add(name, "must not hold the character U+0000");
-            }
-        }
-        if !faults.0.is_empty() {
-            return Err(faults.into());
-        }
+        let query = faults.none_or(query)?;
         let page = patiently(self.0.ledger.audit_page(&query)).await?;
         Ok(Answer(page.into()))
     }

@@ -11,7 +11,7 @@ use poem_openapi::param::{Path, Query};
 use super::Tag;
 use crate::auth::{Administer, Caller};
 use crate::problem::{ApiError, Cancelling, Reading, Refusal};
-use crate::service::{Service, patiently, take};
+use crate::service::{Service, patiently, take, take_text};
 use crate::views::{
     Answer, DeadLetterChanged, DeadLetterList, DeadLetterView, LetterCursor, Loose, PageSize, Wire,
 };
@@ -41,22 +41,13 @@ impl DeadLetters {
         let mut faults = Faults::default();
         let PageSize(limit) = take("limit", limit.0, &mut faults).unwrap_or_default();
         let before = take("cursor", cursor.0, &mut faults).map(|cursor| cursor.0);
-        if reason
-            .0
-            .as_deref()
-            .is_some_and(|reason| reason.contains('\0'))
-        {
-            faults.add("reason", "must not hold the character U+0000");
-        }
-        if !faults.0.is_empty() {
-            return Err(faults.into());
-        }
         let query = LetterQuery {
-            reason: reason.0,
+            reason: take_text("reason", reason.0, &mut faults),
             before,
             // One more than is shown tells whether there is a next page.
             limit: limit + 1,
         };
+        let query = faults.none_or(query)?;
         let mut letters = patiently(self.0.ledger.dead_letters(&query)).await?;
         let shown = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = letters.len() > shown;

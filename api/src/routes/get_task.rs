@@ -62,9 +62,7 @@ impl GetTask {
         let known = task_in_path(&task_id)?;
         let mut faults = Faults::default();
         let wait = take("wait", wait.0, &mut faults);
-        if !faults.0.is_empty() {
-            return Err(faults.into());
-        }
+        let wait = faults.none_or(wait)?;
         let found = match wait {
             Some(WaitSeconds(seconds)) if seconds > 0 => {
                 let mut reader = self.0.readers.register(known);

@@ -10,7 +10,7 @@ use poem_openapi::param::Query;
 use super::Tag;
 use crate::auth::{Caller, Read};
 use crate::problem::{Reading, Refusal};
-use crate::service::{Service, patiently, take};
+use crate::service::{Service, patiently, take, take_text};
 use crate::views::{AgentList, Answer, Loose, PageSize, Wire};
 
 pub(super) struct ListAgents(pub(super) Arc<Service>);
@@ -39,19 +39,15 @@ impl ListAgents {
     ) -> Result<Answer<AgentList>, Refusal<Reading>> {
         let mut faults = Faults::default();
         let status = take("status", status.0, &mut faults);
-        let limit = take("limit", limit.0, &mut faults);
-        let after = take("cursor", cursor.0, &mut faults);
-        if !faults.0.is_empty() {
-            return Err(faults.into());
-        }
-        let PageSize(limit) = limit.unwrap_or_default();
+        let PageSize(limit) = take("limit", limit.0, &mut faults).unwrap_or_default();
         let query = AgentQuery {
-            domain: domain.0,
             status,
-            after,
+            after: take("cursor", cursor.0, &mut faults),
+            domain: take_text("domain", domain.0, &mut faults),
             // One more than is shown tells whether there is a next page.
             limit: limit + 1,
         };
+        let query = faults.none_or(query)?;
         let mut records = patiently(self.0.ledger.agents(&query)).await?;
         let shown = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = records.len() > shown;

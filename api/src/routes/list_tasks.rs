@@ -10,7 +10,7 @@ use poem_openapi::param::{Path, Query};
 use super::Tag;
 use crate::auth::{Caller, Read};
 use crate::problem::{ApiError, Reading, Refusal};
-use crate::service::{Service, agent_in_path, patiently, take};
+use crate::service::{Service, agent_in_path, patiently, take, take_text};
 use crate::views::{Answer, Loose, PageSize, TaskCursor, TaskList};
 
 type Listed = Result<Answer<TaskList>, Refusal<Reading>>;
@@ -33,23 +33,12 @@ impl Asked {
         let query = TaskQuery {
             agent_id: take("agent_id", self.agent_id, &mut faults),
             status: take("status", self.status, &mut faults),
-            task_type: self.task_type,
             since: take("since", self.since, &mut faults),
             limit: take("limit", self.limit, &mut faults).unwrap_or_default().0,
             before: take("cursor", self.cursor, &mut faults).map(|cursor| cursor.0),
+            task_type: take_text("task_type", self.task_type, &mut faults),
         };
-        if query
-            .task_type
-            .as_deref()
-            .is_some_and(|text| text.contains('\0'))
-        {
-            faults.add("task_type", "must not hold the character U+0000");
-        }
-        if faults.0.is_empty() {
-            Ok(query)
-        } else {
-            Err(faults)
-        }
+        faults.none_or(query)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Starts the built API and worker on RabbitMQ, PostgreSQL and Redis and measures them, several times over.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,32 +10,17 @@ use orchestrator_benches::connection::Connection;
 use orchestrator_benches::deployment::{Deployment, Servers};
 use orchestrator_benches::distribution::milliseconds;
 use orchestrator_benches::latency::{self, Waiting};
-use orchestrator_benches::program::variable;
-use orchestrator_benches::report::{Figure, Report};
-use orchestrator_benches::throughput::{self, Plan};
+use orchestrator_benches::report::Figure;
+use orchestrator_benches::runs::Runs;
+use orchestrator_benches::throughput;
+use orchestrator_benches::workload::{Workload, ready_agents};
 use orchestrator_benches::{orchestrator, process};
 
 /// Measures one API and one worker: throughput, processor time, latency, tasks in flight, and a killed worker.
+///
+/// `--tasks 0` leaves the throughput out.
 #[derive(Parser)]
 struct Arguments {
-    /// Runs, each with new processes on a new database; the figures are their medians.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-    /// Agents that share the tasks.
-    #[arg(long, default_value_t = 4)]
-    agents: usize,
-    /// Concurrent sessions of each agent.
-    #[arg(long, default_value_t = 256)]
-    sessions: u32,
-    /// Tasks to submit from many clients; 0 leaves the measurement out.
-    #[arg(long, default_value_t = 50_000)]
-    tasks: usize,
-    /// Connections, each with one request under way.
-    #[arg(long, default_value_t = 64)]
-    clients: usize,
-    /// Bytes of input that a task carries.
-    #[arg(long, default_value_t = 128)]
-    payload_bytes: usize,
     /// Tasks to submit one at a time; 0 leaves the measurement out.
     #[arg(long, default_value_t = 1_000)]
     count: usize,
@@ -46,46 +30,27 @@ struct Arguments {
     /// Tasks of one second, at half of which the only worker is killed; 0 leaves the measurement out.
     #[arg(long, default_value_t = 500)]
     killed: usize,
-    /// Seconds until a measurement is given up.
-    #[arg(long, default_value_t = 300)]
-    deadline_seconds: u64,
-    /// A variable for the programs' environment, as NAME=VALUE; repeatable.
-    #[arg(long = "env", value_parser = variable)]
-    variables: Vec<(String, String)>,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    workload: Workload,
+    #[command(flatten)]
+    runs: Runs,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let servers = Servers::of_environment()?;
-    let mut report = Report::default();
-    for run in 1..=arguments.runs {
-        let figures = Box::pin(measure(&arguments, &servers))
-            .await
-            .with_context(|| format!("run {run} of {}", arguments.runs))?;
-        report.add(&figures);
-    }
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{}", report.json())?;
-    } else {
-        let (runs, tasks) = (arguments.runs, arguments.tasks);
-        writeln!(
-            out,
-            "median (least – greatest) of {runs} runs, {tasks} tasks each"
-        )?;
-        write!(out, "{}", report.table())?;
-    }
-    Ok(())
+    let (runs, tasks) = (&arguments.runs, arguments.workload.tasks);
+    runs.print(tasks, async || {
+        Box::pin(measure(&arguments, &servers)).await
+    })
+    .await
 }
 
 /// One run of every measurement that is wanted, each on new processes.
 async fn measure(arguments: &Arguments, servers: &Servers) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    if arguments.tasks > 0 || arguments.count > 0 {
+    if arguments.workload.tasks > 0 || arguments.count > 0 {
         figures.extend(many_and_one_at_a_time(arguments, servers).await?);
     }
     if arguments.in_flight > 0 {
@@ -99,10 +64,11 @@ async fn measure(arguments: &Arguments, servers: &Servers) -> Result<Vec<Figure>
 
 /// Agents that answer at once: one task at a time, then many from many clients.
 async fn many_and_one_at_a_time(arguments: &Arguments, servers: &Servers) -> Result<Vec<Figure>> {
+    let work = &arguments.workload;
     let brain = Brain::start(Duration::ZERO)?;
     let (deployment, mut connection) =
-        Deployment::start(servers, &brain, &arguments.variables).await?;
-    let agents = ready_agents(&mut connection, arguments.agents, arguments.sessions).await?;
+        Deployment::start(servers, &brain, &arguments.runs.variables).await?;
+    let agents = ready_agents(&mut connection, "bench", work.agents, work.sessions).await?;
     let mut figures = Vec::new();
     if arguments.count > 0 {
         let (target, agent, count) = (&deployment.target, &agents[0], arguments.count);
@@ -115,16 +81,8 @@ async fn many_and_one_at_a_time(arguments: &Arguments, servers: &Servers) -> Res
         let polled = latency::measure(target, agent, count, Waiting::Polling).await?;
         figures.extend(polled.figures(["polled_p50_ms", "polled_p99_ms", "polled_max_ms"]));
     }
-    if arguments.tasks > 0 {
-        let plan = Plan {
-            agents,
-            tasks: arguments.tasks,
-            clients: arguments.clients,
-            payload_bytes: arguments.payload_bytes,
-            deadline: Duration::from_secs(arguments.deadline_seconds),
-            pids: deployment.pids(),
-            server_pids: Servers::pids()?,
-        };
+    if arguments.workload.tasks > 0 {
+        let plan = work.plan(agents, work.tasks, deployment.pids(), Servers::pids()?);
         let throughput = throughput::measure(&deployment.target, &plan)
             .await
             .with_context(|| deployment.logs())?;
@@ -142,19 +100,12 @@ async fn in_flight(arguments: &Arguments, servers: &Servers) -> Result<Vec<Figur
     let number = arguments.in_flight;
     let brain = Brain::start(Duration::from_secs(10))?;
     let mut variables = vec![("WORKER_CONCURRENCY".to_owned(), number.to_string())];
-    variables.extend(arguments.variables.iter().cloned());
+    variables.extend(arguments.runs.variables.iter().cloned());
     let (deployment, mut connection) = Deployment::start(servers, &brain, &variables).await?;
     let sessions = u32::try_from(number)?;
-    let agents = ready_agents(&mut connection, 1, sessions).await?;
-    let plan = Plan {
-        agents,
-        tasks: number,
-        clients: arguments.clients,
-        payload_bytes: arguments.payload_bytes,
-        deadline: Duration::from_secs(arguments.deadline_seconds),
-        pids: deployment.pids(),
-        server_pids: Vec::new(),
-    };
+    let agents = ready_agents(&mut connection, "bench", 1, sessions).await?;
+    let work = &arguments.workload;
+    let plan = work.plan(agents, number, deployment.pids(), Vec::new());
     let throughput = throughput::measure(&deployment.target, &plan)
         .await
         .with_context(|| deployment.logs())?;
@@ -178,12 +129,13 @@ async fn killed_worker(arguments: &Arguments, servers: &Servers) -> Result<Vec<F
     let half = number / 2;
     let brain = Brain::start(Duration::from_secs(1))?;
     let (mut deployment, mut connection) =
-        Deployment::start(servers, &brain, &arguments.variables).await?;
+        Deployment::start(servers, &brain, &arguments.runs.variables).await?;
     let sessions = u32::try_from(half)?;
-    let agents = ready_agents(&mut connection, 1, sessions).await?;
+    let agents = ready_agents(&mut connection, "bench", 1, sessions).await?;
     let body = orchestrator::task_body(&agents[0], "x");
     let clients: Vec<Connection> =
-        try_join_all((0..arguments.clients).map(|_| Connection::open(&deployment.target))).await?;
+        try_join_all((0..arguments.workload.clients).map(|_| Connection::open(&deployment.target)))
+            .await?;
     let submitting = clients
         .into_iter()
         .enumerate()
@@ -191,7 +143,7 @@ async fn killed_worker(arguments: &Arguments, servers: &Servers) -> Result<Vec<F
             let body = body.clone();
             async move {
                 let mut ids = Vec::new();
-                for _ in (client..number).step_by(arguments.clients) {
+                for _ in (client..number).step_by(arguments.workload.clients) {
                     ids.push(orchestrator::submit(&mut connection, body.clone()).await?);
                 }
                 Ok::<_, anyhow::Error>(ids)
@@ -204,7 +156,7 @@ async fn killed_worker(arguments: &Arguments, servers: &Servers) -> Result<Vec<F
         .collect();
 
     // The second half is under way once more tasks were begun than may run at the same time.
-    let deadline = Instant::now() + Duration::from_secs(arguments.deadline_seconds);
+    let deadline = Instant::now() + arguments.workload.deadline();
     while brain.counts().paid <= half as u64 {
         if Instant::now() > deadline {
             bail!("the second half never began\n{}", deployment.logs());
@@ -239,18 +191,4 @@ async fn killed_worker(arguments: &Arguments, servers: &Servers) -> Result<Vec<F
     ];
     deployment.end().await?;
     Ok(figures)
-}
-
-/// Registers and starts agents, and returns their names.
-async fn ready_agents(
-    connection: &mut Connection,
-    number: usize,
-    sessions: u32,
-) -> Result<Vec<String>> {
-    let agents: Vec<String> = (0..number.max(1)).map(|n| format!("bench-{n}")).collect();
-    for agent in &agents {
-        orchestrator::register(connection, agent, sessions).await?;
-        orchestrator::start(connection, agent).await?;
-    }
-    Ok(agents)
 }

@@ -3,14 +3,14 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use orchestrator_benches::connection::{Connection, Target};
 use orchestrator_benches::latency::{self, Waiting};
 use orchestrator_benches::report::{Figure, Report};
-use orchestrator_benches::throughput::{self, Plan};
+use orchestrator_benches::throughput;
+use orchestrator_benches::workload::{Workload, ready_agents};
 use orchestrator_benches::{orchestrator, process};
 use uuid::Uuid;
 
@@ -26,24 +26,8 @@ struct Arguments {
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Mode::Throughput)]
     mode: Mode,
-    /// Agents to register for the measurement; they are unregistered after it.
-    #[arg(long, default_value_t = 4)]
-    agents: usize,
-    /// Concurrent sessions of each agent.
-    #[arg(long, default_value_t = 256)]
-    sessions: u32,
-    /// Tasks to submit (throughput).
-    #[arg(long, default_value_t = 50_000)]
-    tasks: usize,
-    /// Connections, each with one request under way (throughput).
-    #[arg(long, default_value_t = 64)]
-    clients: usize,
-    /// Bytes of input that a task carries (throughput).
-    #[arg(long, default_value_t = 128)]
-    payload_bytes: usize,
-    /// Seconds until the measurement is given up (throughput).
-    #[arg(long, default_value_t = 300)]
-    deadline_seconds: u64,
+    #[command(flatten)]
+    workload: Workload,
     /// Tasks, one at a time (latency).
     #[arg(long, default_value_t = 500)]
     count: usize,
@@ -77,14 +61,9 @@ async fn main() -> Result<ExitCode> {
         token: arguments.token.clone(),
     };
     let run = Uuid::now_v7().simple().to_string();
-    let agents: Vec<String> = (0..arguments.agents.max(1))
-        .map(|number| format!("bench-{run}-{number}"))
-        .collect();
+    let (number, sessions) = (arguments.workload.agents, arguments.workload.sessions);
     let mut connection = Connection::open(&target).await?;
-    for agent in &agents {
-        orchestrator::register(&mut connection, agent, arguments.sessions).await?;
-        orchestrator::start(&mut connection, agent).await?;
-    }
+    let agents = ready_agents(&mut connection, &format!("bench-{run}"), number, sessions).await?;
 
     let measured = measure(&arguments, &target, &agents).await;
     for agent in &agents {
@@ -117,15 +96,13 @@ async fn measure(
 ) -> Result<(Vec<Figure>, Option<String>)> {
     match arguments.mode {
         Mode::Throughput => {
-            let plan = Plan {
-                agents: agents.to_vec(),
-                tasks: arguments.tasks,
-                clients: arguments.clients,
-                payload_bytes: arguments.payload_bytes,
-                deadline: Duration::from_secs(arguments.deadline_seconds),
-                pids: arguments.pids.clone(),
-                server_pids: arguments.server_pids.clone(),
-            };
+            let work = &arguments.workload;
+            let plan = work.plan(
+                agents.to_vec(),
+                work.tasks,
+                arguments.pids.clone(),
+                arguments.server_pids.clone(),
+            );
             let throughput = throughput::measure(target, &plan).await?;
             let complaint = (!throughput.all_completed())
                 .then(|| format!("not every task was completed: {:?}", throughput.outcomes));

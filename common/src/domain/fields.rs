@@ -38,6 +38,18 @@ impl Faults {
             message: message.into(),
         });
     }
+
+    /// `value` when there is no fault.
+    ///
+    /// # Errors
+    /// The faults.
+    pub fn none_or<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(self)
+        }
+    }
 }
 
 impl fmt::Display for Faults {

@@ -36,15 +36,11 @@ impl Envelope {
         let reply_to = properties.reply_to().as_ref();
         let reply_to = clean("reply_to", reply_to.map(|queue| queue.as_str()));
         let traceparent = text_header(properties, "traceparent").filter(is_trace_context);
-        if faults.0.is_empty() {
-            Ok(Self {
-                correlation_id,
-                reply_to,
-                traceparent,
-            })
-        } else {
-            Err(faults)
-        }
+        faults.none_or(Self {
+            correlation_id,
+            reply_to,
+            traceparent,
+        })
     }
 
     /// That of one task of a batch: what it says itself, else what this one says for all.

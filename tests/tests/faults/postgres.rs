@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use orchestrator_tests::deployment::{Load, Places};
+use orchestrator_tests::deployment::{Deployment, Load, Places};
 use orchestrator_tests::eventually;
 use orchestrator_tests::private_servers::PrivatePostgres;
 use sea_orm::ConnectionTrait;
@@ -10,6 +10,16 @@ use sea_orm::ConnectionTrait;
 use super::{BOUND, deployment, is_healthy};
 
 const TASKS: &str = "SELECT count(*) FROM tasks";
+
+/// Asserts that after a fault, which is over now, everything is finished within the bound, and so is what comes then.
+async fn recovers(deployment: &Deployment, mut load: Load, fault: &str, then: &str) {
+    let over = Instant::now();
+    let took = deployment.recovered(fault, over, load.accepted()).await;
+    assert!(took < BOUND);
+    load.more(50, then).await;
+    let submitted = load.stop().await;
+    deployment.audit(&submitted).await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_postgresql_under_load_loses_nothing() {
@@ -29,14 +39,13 @@ async fn a_restart_of_postgresql_under_load_loses_nothing() {
     postgres.crash();
     load.more(100, "without PostgreSQL").await;
     postgres.start_again().await.unwrap();
-    let fault_over = Instant::now();
-    let took = deployment
-        .recovered("restarted PostgreSQL", fault_over, load.accepted())
-        .await;
-    assert!(took < BOUND);
-    load.more(50, "with PostgreSQL again").await;
-    let submitted = load.stop().await;
-    deployment.audit(&submitted).await;
+    recovers(
+        &deployment,
+        load,
+        "restarted PostgreSQL",
+        "with PostgreSQL again",
+    )
+    .await;
     eventually("everything is healthy", async || is_healthy(&api).await).await;
     deployment.end(vec![api], vec![one, other]).await;
 }
@@ -67,14 +76,13 @@ async fn a_ledger_that_becomes_read_only_under_load_loses_nothing() {
     let writable = "ALTER DATABASE test RESET default_transaction_read_only";
     postgres.execute(writable).await.unwrap();
     postgres.execute(end_sessions).await.unwrap();
-    let fault_over = Instant::now();
-    let took = deployment
-        .recovered("read-only ledger", fault_over, load.accepted())
-        .await;
-    assert!(took < BOUND);
-    load.more(50, "with the ledger again").await;
-    let submitted = load.stop().await;
-    deployment.audit(&submitted).await;
+    recovers(
+        &deployment,
+        load,
+        "read-only ledger",
+        "with the ledger again",
+    )
+    .await;
     deployment.end(vec![api], vec![one, other]).await;
 }
 
@@ -99,13 +107,12 @@ async fn a_ledger_whose_disk_is_full_under_load_loses_nothing() {
     assert_eq!(deployment.count(TASKS).await, stored, "it takes nothing");
     let free = "DROP FUNCTION refuse() CASCADE";
     ledger.execute_unprepared(free).await.unwrap();
-    let fault_over = Instant::now();
-    let took = deployment
-        .recovered("full disk", fault_over, load.accepted())
-        .await;
-    assert!(took < BOUND);
-    load.more(50, "with room on the disk again").await;
-    let submitted = load.stop().await;
-    deployment.audit(&submitted).await;
+    recovers(
+        &deployment,
+        load,
+        "full disk",
+        "with room on the disk again",
+    )
+    .await;
     deployment.end(vec![api], vec![worker]).await;
 }

@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use orchestrator_common::config::Secret;
-use orchestrator_common::domain::{
-    AgentId, Completion, DesiredState, Outcome, Registration, TaskId, Timestamp, Usage, WorkerId,
-};
+use orchestrator_common::domain::{AgentId, Completion, TaskId, Timestamp, Usage, WorkerId};
 use orchestrator_common::ledger::{Dispatch, Ledger, Started};
-use orchestrator_tests::ledger::{Backend, TestLedger, agent_id, default_options, task};
+use orchestrator_tests::ledger::{Backend, TestLedger, default_options, task};
+use orchestrator_tests::ledger_steps::{active_agent, completed};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use uuid::Uuid;
@@ -33,7 +32,7 @@ async fn every_operation_reads_what_it_works_on_and_not_what_has_ended() {
     let ledger = Ledger::open_postgres(&url, 1, default_options())
         .await
         .unwrap();
-    let agent = start_agent(&ledger).await;
+    let agent = active_agent(&ledger, "busy", 10_000).await;
     work(&ledger, &agent).await;
     // As autovacuum does, at a time when every index looks as good as any other.
     execute(&ledger, "ANALYZE tasks").await;
@@ -144,12 +143,9 @@ async fn claim(ledger: &Ledger, agent: &AgentId, worker: WorkerId, now: Timestam
 }
 
 fn ended(started: Started) -> Completion {
-    let result = serde_json::value::to_raw_value(&json!({})).unwrap();
     Completion {
         claim: started.claim,
-        outcome: Outcome::Completed {
-            result: result.into(),
-        },
+        outcome: completed(),
         usage: Usage::default(),
     }
 }
@@ -179,31 +175,6 @@ fn assert_reads(when: &str, work: Vec<(&str, Reads)>) {
             );
         }
     }
-}
-
-async fn start_agent(ledger: &Ledger) -> AgentId {
-    let now = Timestamp::now();
-    let id = agent_id("busy");
-    let body = json!({"agent_id": "busy", "max_concurrent_sessions": 10_000});
-    ledger
-        .register(&Registration::parse(body).unwrap(), now)
-        .await
-        .unwrap();
-    ledger
-        .set_desired(&id, DesiredState::Running, now)
-        .await
-        .unwrap();
-    let lease = ledger
-        .lease_agent(&id, WorkerId::generate(), Duration::from_secs(60), now)
-        .await
-        .unwrap()
-        .unwrap();
-    ledger
-        .activate(&lease, "http://127.0.0.1:1/agents/x", now)
-        .await
-        .unwrap();
-    ledger.end_lease(&lease, 0, None).await.unwrap();
-    id
 }
 
 /// Years of work: tasks that ended, all with due times, expiry and a worker; many that run and many that wait.

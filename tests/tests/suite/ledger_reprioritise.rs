@@ -1,12 +1,11 @@
 //! Changing the priority of a task in the ledger, on SQLite and on PostgreSQL.
 
-use std::time::Duration;
-
 use orchestrator_common::domain::{
     AgentId, DesiredState, Priority, Registration, TaskId, TaskStatus, Timestamp, WorkerId,
 };
-use orchestrator_common::ledger::{Dispatch, Ledger, Reprioritised, Started};
+use orchestrator_common::ledger::{Ledger, Reprioritised, Started};
 use orchestrator_tests::ledger::{TestLedger, agent_id, default_options, task};
+use orchestrator_tests::ledger_steps::{activate, claim};
 use orchestrator_tests::on_both_databases;
 use serde_json::json;
 
@@ -37,26 +36,9 @@ async fn waiting_tasks(ledger: &Ledger, number: usize) -> (AgentId, Vec<TaskId>)
 }
 
 /// Activates the agent and claims what may start.
-async fn claim(ledger: &Ledger, id: &AgentId) -> Vec<Started> {
-    let now = Timestamp::now();
-    let worker = WorkerId::generate();
-    let lease = ledger
-        .lease_agent(id, worker, Duration::from_secs(60), now)
-        .await
-        .unwrap()
-        .unwrap();
-    ledger
-        .activate(&lease, "http://127.0.0.1:1/agents/x", now)
-        .await
-        .unwrap();
-    ledger.end_lease(&lease, 0, None).await.unwrap();
-    let dispatch = Dispatch {
-        claims: vec![id.clone()],
-        room: 10,
-        ..Dispatch::default()
-    };
-    let dispatched = ledger.dispatch(worker, dispatch, now).await.unwrap();
-    dispatched.started
+async fn start(ledger: &Ledger, id: &AgentId) -> Vec<Started> {
+    activate(ledger, id).await;
+    claim(ledger, WorkerId::generate(), id, Timestamp::now()).await
 }
 
 async fn a_waiting_task_that_becomes_urgent_starts_first(test: &TestLedger) {
@@ -66,7 +48,7 @@ async fn a_waiting_task_that_becomes_urgent_starts_first(test: &TestLedger) {
         let done = test.ledger.reprioritise(tasks[2], urgent).await.unwrap();
         assert_eq!(done, Reprioritised::Now(TaskStatus::Queued));
     }
-    let started = claim(&test.ledger, &id).await;
+    let started = start(&test.ledger, &id).await;
     assert_eq!(started.len(), 1);
     assert_eq!(started[0].claim.task_id, tasks[2]);
     assert_eq!(started[0].task.priority, urgent);
@@ -74,7 +56,7 @@ async fn a_waiting_task_that_becomes_urgent_starts_first(test: &TestLedger) {
 
 async fn a_task_that_does_not_wait_keeps_its_priority(test: &TestLedger) {
     let (id, tasks) = waiting_tasks(&test.ledger, 1).await;
-    claim(&test.ledger, &id).await;
+    start(&test.ledger, &id).await;
     let urgent = Priority::new(9).unwrap();
     let done = test.ledger.reprioritise(tasks[0], urgent).await.unwrap();
     assert_eq!(done, Reprioritised::NotWaiting(TaskStatus::Running));

@@ -3,60 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use orchestrator_common::domain::{TaskId, Timestamp};
-use orchestrator_common::messaging::{
-    Command, Consumer, Control, Decoder, Doorbell, Message, Outgoing, Publisher, PublisherOptions,
-    Source, ack_all,
-};
+use orchestrator_common::domain::TaskId;
+use orchestrator_common::messaging::{Control, Doorbell, Message, Outgoing, Source, ack_all};
+use orchestrator_tests::cancel_commands::{cancel, next, publisher, send_cancels, task_of};
 use orchestrator_tests::eventually;
 use orchestrator_tests::test_broker::TestBroker;
-
-async fn publisher(broker: &TestBroker) -> Publisher {
-    let options = PublisherOptions::default();
-    let publisher = broker.publisher(&broker.settings, options).unwrap();
-    eventually("connected", async || publisher.is_connected()).await;
-    publisher
-}
-
-fn cancel(broker: &TestBroker, task_id: TaskId) -> Outgoing {
-    let command = Command::CancelTask {
-        task_id,
-        reason: None,
-    };
-    Outgoing::command(&broker.topology, &command).unwrap()
-}
-
-async fn send_cancels(
-    broker: &TestBroker,
-    publisher: &Publisher,
-    count: usize,
-) -> BTreeSet<TaskId> {
-    let ids: BTreeSet<_> = (0..count).map(|_| TaskId::generate()).collect();
-    let messages = ids.iter().map(|id| cancel(broker, *id)).collect();
-    for fate in publisher.publish_all(messages).await {
-        fate.unwrap();
-    }
-    ids
-}
-
-fn task_of(message: &Message) -> Option<TaskId> {
-    let decoder = Decoder::default();
-    let (key, properties, body) = (message.routing_key(), message.properties(), message.body());
-    match decoder
-        .decode(key, properties, body, Timestamp::now())
-        .ok()?
-        .command
-    {
-        Command::CancelTask { task_id, .. } => Some(task_id),
-        other => panic!("unexpected {other:?}"),
-    }
-}
-
-async fn next(consumer: &mut Consumer, max: usize) -> Vec<Message> {
-    tokio::time::timeout(Duration::from_secs(10), consumer.recv_batch(max))
-        .await
-        .expect("something arrives within ten seconds")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_whatever_has_arrived() {

@@ -14,6 +14,7 @@ use orchestrator_common::messaging::{
     AgentEvent, Command, Control, Decoder, Doorbell, Kind, Outgoing, Reason, Received, Refusal,
     TaskEvent, Topology,
 };
+use orchestrator_tests::any_json::any_json;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -302,25 +303,9 @@ fn the_same_fact_has_the_same_message_id_and_another_fact_another() {
     assert_ne!(first, TaskEvent::of(&running, now()).message_id());
 }
 
-fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<String>().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 32, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::hash_map("[a-z_]{1,12}", inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
 fn any_task() -> impl Strategy<Value = NewTask> {
     let object = || {
-        proptest::collection::hash_map("\\PC{0,8}", json_value(), 0..4)
+        proptest::collection::hash_map("\\PC{0,8}", any_json(), 0..4)
             .prop_map(|map| Value::Object(map.into_iter().collect()))
     };
     let option = |range| proptest::option::of(range);

@@ -6,8 +6,9 @@ use orchestrator_common::domain::{NewTask, TaskId, Timestamp};
 use orchestrator_common::messaging::{
     Command, Control, Decoder, Doorbell, Kind, Reason, Received, Refusal,
 };
+use orchestrator_tests::any_json::any_json;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
@@ -185,22 +186,6 @@ fn a_problem_document_always_fits_into_a_header() {
     assert!(refusal.problem().to_string().len() < 32_768);
 }
 
-fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<String>().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 32, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::hash_map("[a-z_]{1,12}", inner, 0..4)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
 proptest! {
     #[test]
     fn no_bytes_break_the_decoder(
@@ -215,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn no_json_breaks_the_decoder(kind in 0usize..10, value in json_value(), name in
+    fn no_json_breaks_the_decoder(kind in 0usize..10, value in any_json(), name in
         prop_oneof![Just("agent_id"), Just("task_id"), Just("task_data"), Just("version"), Just("kind"),
             Just("submitted_at"), Just("fingerprint"), Just("run_at"), Just("instances"), Just("drain")]) {
         let key = Kind::ALL[kind].as_str();

@@ -1,66 +1,18 @@
 //! Settling on a real broker: acknowledged is gone, given back comes again, and dead letters keep everything.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::AMQPValue;
-use orchestrator_common::domain::{TaskId, Timestamp};
+use orchestrator_common::domain::Timestamp;
 use orchestrator_common::messaging::{
-    Command, Consumer, Decoder, Message, Outgoing, Publisher, PublisherOptions, Reason, Refusal,
-    Share, Source, ack_all, dead_letter, requeue,
+    Decoder, Message, PublisherOptions, Reason, Refusal, Share, Source, ack_all, dead_letter,
+    requeue,
 };
-use orchestrator_tests::eventually;
+use orchestrator_tests::cancel_commands::{next, publisher, send_cancels, task_of};
 use orchestrator_tests::test_broker::TestBroker;
 use tokio::task::JoinSet;
-
-async fn publisher(broker: &TestBroker) -> Publisher {
-    let options = PublisherOptions::default();
-    let publisher = broker.publisher(&broker.settings, options).unwrap();
-    eventually("connected", async || publisher.is_connected()).await;
-    publisher
-}
-
-fn cancel(broker: &TestBroker, task_id: TaskId) -> Outgoing {
-    let command = Command::CancelTask {
-        task_id,
-        reason: None,
-    };
-    Outgoing::command(&broker.topology, &command).unwrap()
-}
-
-async fn send_cancels(
-    broker: &TestBroker,
-    publisher: &Publisher,
-    count: usize,
-) -> BTreeSet<TaskId> {
-    let ids: BTreeSet<_> = (0..count).map(|_| TaskId::generate()).collect();
-    let messages = ids.iter().map(|id| cancel(broker, *id)).collect();
-    for fate in publisher.publish_all(messages).await {
-        fate.unwrap();
-    }
-    ids
-}
-
-fn task_of(message: &Message) -> Option<TaskId> {
-    let decoder = Decoder::default();
-    let (key, properties, body) = (message.routing_key(), message.properties(), message.body());
-    match decoder
-        .decode(key, properties, body, Timestamp::now())
-        .ok()?
-        .command
-    {
-        Command::CancelTask { task_id, .. } => Some(task_id),
-        other => panic!("unexpected {other:?}"),
-    }
-}
-
-async fn next(consumer: &mut Consumer, max: usize) -> Vec<Message> {
-    tokio::time::timeout(Duration::from_secs(10), consumer.recv_batch(max))
-        .await
-        .expect("something arrives within ten seconds")
-}
 
 /// Puts bytes straight into the task queue's exchange, as a foreign publisher would.
 async fn send_raw(broker: &TestBroker, key: &str, body: &[u8], properties: BasicProperties) {

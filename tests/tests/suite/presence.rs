@@ -13,9 +13,7 @@ use orchestrator_common::ledger::{Dispatch, Ledger, Welcome, WorkerRecord};
 use orchestrator_common::metrics::Metrics;
 use orchestrator_tests::counting_agents::{CountingAgents, Repetition};
 use orchestrator_tests::eventually;
-use orchestrator_tests::ledger::{
-    Backend, TestLedger, agent_id, default_options, postgres_url, task,
-};
+use orchestrator_tests::ledger::{Backend, TestLedger, agent_id, default_options, task};
 use orchestrator_tests::tcp_proxy::TcpProxy;
 use orchestrator_worker::{Intake, Worker, WorkerContext};
 use reqwest::Url;
@@ -217,16 +215,8 @@ async fn a_worker_that_makes_its_broken_session_again_keeps_its_tasks() {
 async fn a_cut_off_worker_lets_go_before_its_tasks_run_elsewhere_and_comes_back() {
     let cluster = Cluster::with_limit(2).await;
     let silence = Duration::from_secs(3);
-    let server: Url = postgres_url().parse().unwrap();
-    let server = format!(
-        "{}:{}",
-        server.host_str().unwrap(),
-        server.port().unwrap_or(5432)
-    );
-    let network = TcpProxy::in_front_of(&server).await.unwrap();
     let mut url = cluster.url();
-    url.set_ip_host(network.address().ip()).unwrap();
-    url.set_port(Some(network.address().port())).unwrap();
+    let network = TcpProxy::in_front_of_postgres(&mut url).await.unwrap();
     let cut_off = cluster.worker(url, silence).await;
     let ids = cluster.run_on(&cut_off, 2, 5_000).await;
     let other = cluster.worker(cluster.url(), silence).await;
@@ -304,16 +294,8 @@ async fn a_recovered_worker_is_a_stranger_at_its_next_sign_of_life() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_on_a_dead_network_ends_and_the_ledger_works_when_it_is_back() {
     let cluster = Cluster::with_limit(1).await;
-    let server: Url = postgres_url().parse().unwrap();
-    let server = format!(
-        "{}:{}",
-        server.host_str().unwrap(),
-        server.port().unwrap_or(5432)
-    );
-    let network = TcpProxy::in_front_of(&server).await.unwrap();
     let mut url = cluster.url();
-    url.set_ip_host(network.address().ip()).unwrap();
-    url.set_port(Some(network.address().port())).unwrap();
+    let network = TcpProxy::in_front_of_postgres(&mut url).await.unwrap();
     let ledger = Ledger::open_postgres(&Secret::new(url.to_string()), 2, default_options())
         .await
         .unwrap();

@@ -36,15 +36,10 @@ impl Observed {
         let full = FullStrength::start().await.unwrap();
         let mut settings: Settings = full.settings.clone();
         let mut database: Url = settings.database.url.expose().parse().unwrap();
-        let server = |host: &str, port: u16| format!("{host}:{port}");
-        let host = database.host_str().unwrap().to_owned();
-        let postgres = server(&host, database.port().unwrap_or(5432));
-        let postgres = TcpProxy::in_front_of(&postgres).await.unwrap();
-        let redis = server(&settings.redis.host, settings.redis.port);
+        let postgres = TcpProxy::in_front_of_postgres(&mut database).await.unwrap();
+        let redis = format!("{}:{}", settings.redis.host, settings.redis.port);
         let redis = TcpProxy::in_front_of(&redis).await.unwrap();
         let rabbitmq = full.broker.proxy().await.unwrap();
-        database.set_ip_host(postgres.address().ip()).unwrap();
-        database.set_port(Some(postgres.address().port())).unwrap();
         settings.database.url = Secret::new(database.into());
         settings.redis.host = redis.address().ip().to_string();
         settings.redis.port = redis.address().port();

@@ -26,11 +26,7 @@ impl Beginner {
     async fn make() -> Self {
         let test = TestLedger::create(Backend::Postgres, default_options()).await;
         let mut url: Url = test.url.as_deref().unwrap().parse().unwrap();
-        let server = (url.host_str().unwrap(), url.port().unwrap_or(5432));
-        let network = TcpProxy::in_front_of(&format!("{}:{}", server.0, server.1)).await;
-        let network = network.unwrap();
-        url.set_ip_host(network.address().ip()).unwrap();
-        url.set_port(Some(network.address().port())).unwrap();
+        let network = TcpProxy::in_front_of_postgres(&mut url).await.unwrap();
         let url = Secret::new(url.to_string());
         let ledger = Ledger::open_postgres(&url, 4, default_options()).await;
         let ledger = ledger.unwrap();

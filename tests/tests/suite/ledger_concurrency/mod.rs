@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use orchestrator_common::config::Secret;
-use orchestrator_common::domain::{
-    AgentId, DesiredState, NewTask, Registration, TaskId, Timestamp, WorkerId,
-};
+use orchestrator_common::domain::{AgentId, NewTask, TaskId, Timestamp, WorkerId};
 use orchestrator_common::ledger::{Ingested, Ledger};
-use orchestrator_tests::ledger::{Backend, TestLedger, agent_id, default_options, task};
+use orchestrator_tests::ledger::{Backend, TestLedger, default_options, task};
+use orchestrator_tests::ledger_steps::active_agent;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -114,29 +113,7 @@ async fn the_same_identifiers_for_two_agents_at_once_are_a_conflict_and_no_deadl
 async fn start_agents(ledger: &Ledger) -> Vec<AgentId> {
     let mut agents = Vec::new();
     for limit in LIMITS {
-        let now = Timestamp::now();
-        let id = agent_id(&format!("limit-{limit}"));
-        let body = json!({"agent_id": id.as_str(), "max_concurrent_sessions": limit});
-        ledger
-            .register(&Registration::parse(body).unwrap(), now)
-            .await
-            .unwrap();
-        ledger
-            .set_desired(&id, DesiredState::Running, now)
-            .await
-            .unwrap();
-        let holder = WorkerId::generate();
-        let lease = ledger
-            .lease_agent(&id, holder, DEADLINE, now)
-            .await
-            .unwrap();
-        let lease = lease.unwrap();
-        ledger
-            .activate(&lease, "http://127.0.0.1:1/agents/x", now)
-            .await
-            .unwrap();
-        ledger.end_lease(&lease, 0, None).await.unwrap();
-        agents.push(id);
+        agents.push(active_agent(ledger, &format!("limit-{limit}"), limit).await);
     }
     agents
 }

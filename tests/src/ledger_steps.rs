@@ -1,0 +1,135 @@
+//! The steps of which the ledger's tests are made: agents that take tasks, tasks that come, start and end.
+
+use std::time::Duration;
+
+use orchestrator_common::domain::{
+    AgentId, Claim, Completion, DesiredState, ErrorCode, NewTask, Outcome, Registration, TaskError,
+    TaskStatus, Timestamp, Usage, WorkerId,
+};
+use orchestrator_common::ledger::{Dispatch, Dispatched, Ledger, Started};
+use serde_json::json;
+
+use crate::ledger::agent_id;
+
+/// Room for more tasks than any of these tests has.
+const ROOM: u32 = 1_000;
+
+/// An agent that takes tasks, with a limit of concurrent sessions.
+///
+/// # Panics
+/// When the ledger refuses a step.
+pub async fn active_agent(ledger: &Ledger, name: &str, limit: u32) -> AgentId {
+    let now = Timestamp::now();
+    let body = json!({"agent_id": name, "max_concurrent_sessions": limit});
+    ledger
+        .register(&Registration::parse(body).unwrap(), now)
+        .await
+        .unwrap();
+    let id = agent_id(name);
+    ledger
+        .set_desired(&id, DesiredState::Running, now)
+        .await
+        .unwrap();
+    activate(ledger, &id).await;
+    id
+}
+
+/// Gives an agent that is wanted the instance that it needs for taking tasks.
+///
+/// # Panics
+/// When the ledger refuses a step.
+pub async fn activate(ledger: &Ledger, id: &AgentId) {
+    let now = Timestamp::now();
+    let lease = ledger
+        .lease_agent(id, WorkerId::generate(), Duration::from_secs(60), now)
+        .await
+        .unwrap()
+        .unwrap();
+    ledger
+        .activate(&lease, "http://127.0.0.1:1/agents/x", now)
+        .await
+        .unwrap();
+    ledger.end_lease(&lease, 0, None).await.unwrap();
+}
+
+/// Brings tasks to a worker that has room for any number of them.
+///
+/// # Panics
+/// When the ledger fails.
+pub async fn bring(ledger: &Ledger, worker: WorkerId, tasks: Vec<NewTask>) -> Dispatched {
+    let dispatch = Dispatch {
+        arrivals: tasks,
+        room: ROOM,
+        ..Dispatch::default()
+    };
+    let dispatched = ledger.dispatch(worker, dispatch, Timestamp::now()).await;
+    dispatched.unwrap()
+}
+
+/// Starts on a worker with room for any number what waits for an agent.
+///
+/// # Panics
+/// When the ledger fails.
+pub async fn claim(
+    ledger: &Ledger,
+    worker: WorkerId,
+    agent: &AgentId,
+    at: Timestamp,
+) -> Vec<Started> {
+    let dispatch = Dispatch {
+        claims: vec![agent.clone()],
+        room: ROOM,
+        ..Dispatch::default()
+    };
+    let dispatched = ledger.dispatch(worker, dispatch, at).await;
+    dispatched.unwrap().started
+}
+
+/// Ends an attempt on its worker, which has room for any number of others.
+///
+/// # Panics
+/// When the ledger fails.
+pub async fn end(ledger: &Ledger, claim: &Claim, outcome: Outcome, at: Timestamp) -> Dispatched {
+    let completion = Completion {
+        claim: claim.clone(),
+        outcome,
+        usage: Usage::default(),
+    };
+    let dispatch = Dispatch {
+        completions: vec![completion],
+        room: ROOM,
+        ..Dispatch::default()
+    };
+    let dispatched = ledger.dispatch(claim.worker_id, dispatch, at).await;
+    dispatched.unwrap()
+}
+
+/// An outcome with a result.
+///
+/// # Panics
+/// Never: the result is JSON.
+#[must_use]
+pub fn completed() -> Outcome {
+    let result = serde_json::value::to_raw_value(&json!({"decision": "approve"})).unwrap();
+    Outcome::Completed {
+        result: result.into(),
+    }
+}
+
+/// An outcome after which the task may be tried again.
+#[must_use]
+pub fn retryable() -> Outcome {
+    Outcome::Retryable {
+        error: TaskError::new(ErrorCode::AgentUnreachable, "no answer"),
+        retry_after: None,
+    }
+}
+
+/// Where a task that was started stands now.
+///
+/// # Panics
+/// When the ledger does not know it.
+pub async fn status(ledger: &Ledger, started: &Started) -> TaskStatus {
+    let task = ledger.task(started.claim.task_id).await.unwrap();
+    task.unwrap().status
+}
