@@ -7,7 +7,7 @@ use clap::Parser;
 use orchestrator_api::FullStrength;
 use orchestrator_common::config::Settings;
 use orchestrator_common::signals::cancel_on_signal;
-use orchestrator_common::telemetry::{self, LogOptions};
+use orchestrator_common::telemetry::{self, TelemetryOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,8 @@ async fn main() -> ExitCode {
 
 async fn serve() -> anyhow::Result<()> {
     let settings = Settings::from_process_environment()?;
-    telemetry::init("orchestrator-api", &LogOptions::from_process_environment()?);
+    let telemetry = TelemetryOptions::from_process_environment()?;
+    let _telemetry = telemetry::init("orchestrator-api", &telemetry)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let address = (settings.http.host.clone(), settings.http.port);

@@ -7,7 +7,7 @@ use agent_orchestrator::{Embedded, brain_factory_alone, welcome};
 use clap::{Parser, Subcommand};
 use orchestrator_common::config::Settings;
 use orchestrator_common::signals::cancel_on_signal;
-use orchestrator_common::telemetry::{self, LogOptions};
+use orchestrator_common::telemetry::{self, TelemetryOptions};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -48,10 +48,8 @@ async fn main() -> ExitCode {
 
 async fn up() -> anyhow::Result<()> {
     let settings = Settings::from_process_environment()?;
-    telemetry::init(
-        "agent-orchestrator",
-        &LogOptions::from_process_environment()?,
-    );
+    let telemetry = TelemetryOptions::from_process_environment()?;
+    let _telemetry = telemetry::init("agent-orchestrator", &telemetry)?;
     let embedded = Embedded::build(settings).await?;
     greet(&welcome(&embedded));
     let shutdown = CancellationToken::new();
@@ -61,7 +59,8 @@ async fn up() -> anyhow::Result<()> {
 
 async fn brain_factory() -> anyhow::Result<()> {
     let settings = Settings::from_process_environment()?;
-    telemetry::init("brain-factory", &LogOptions::from_process_environment()?);
+    let telemetry = TelemetryOptions::from_process_environment()?;
+    let _telemetry = telemetry::init("brain-factory", &telemetry)?;
     let brain_factory = brain_factory_alone(&settings).await?;
     tracing::info!(url = brain_factory.url(), "listening");
     let shutdown = CancellationToken::new();

@@ -53,6 +53,8 @@ struct Agent {
 #[derive(Clone, Debug, Default)]
 struct Execution {
     ever: u32,
+    /// W3C trace context of the latest one.
+    traceparent: Option<String>,
     /// Becomes true when the latest one has ended.
     ended: Option<watch::Receiver<bool>>,
 }
@@ -69,7 +71,9 @@ impl Running {
         agent.ever += 1;
         agent.now += 1;
         agent.most = agent.most.max(agent.now);
-        state.executions.entry(call.key.clone()).or_default().ever += 1;
+        let execution = state.executions.entry(call.key.clone()).or_default();
+        execution.ever += 1;
+        execution.traceparent.clone_from(&call.traceparent);
         Self {
             counts: Arc::clone(counts),
             agent: call.agent.clone(),
@@ -147,6 +151,14 @@ impl CountingAgents {
         execution.map_or(0, |execution| execution.ever)
     }
 
+    /// The trace context with which a task was given to its agent last.
+    #[must_use]
+    pub fn traceparent_of(&self, task_id: TaskId) -> Option<String> {
+        let state = self.counts.state();
+        let execution = state.executions.get(&task_id.to_string())?;
+        execution.traceparent.clone()
+    }
+
     fn of(&self, agent_id: &AgentId) -> Agent {
         let state = self.counts.state();
         let agent = state.agents.get(agent_id.as_str());
@@ -164,6 +176,7 @@ impl Drop for CountingAgents {
 struct Call {
     agent: String,
     key: String,
+    traceparent: Option<String>,
     millis: u64,
     task_id: Value,
 }
@@ -220,6 +233,7 @@ async fn read(caller: &mut TcpStream) -> Option<Option<Call>> {
         return Some(Some(Call {
             agent: path.split('/').nth(2).unwrap_or_default().to_owned(),
             key: header("idempotency-key").unwrap_or_default(),
+            traceparent: header("traceparent"),
             millis: asked["input_data"]["millis"].as_u64().unwrap_or(0),
             task_id: asked["task_id"].clone(),
         }));

@@ -24,18 +24,19 @@ impl Process {
     pub fn start(program: &Path, variables: &BTreeMap<String, String>) -> std::io::Result<Self> {
         let folder = Folder::new(None)?;
         let log = "log".to_owned();
+        let said = File::create(folder.path().join(&log))?;
         let child = Command::new(program)
             .env_clear()
             .envs(variables)
             .current_dir(folder.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.path().join(&log))?)
+            .stdout(said.try_clone()?)
+            .stderr(said)
             .spawn()?;
         Ok(Self { child, log, folder })
     }
 
-    /// What it has said so far.
+    /// What it has said so far, on both outputs.
     #[must_use]
     pub fn said(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(&self.log)).unwrap_or_default()

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use orchestrator_common::brain_factory::{EXECUTE_GRACE, ExecuteCall, outcome_of};
 use orchestrator_common::domain::{Completion, ErrorCode, Outcome, TaskError, Timestamp, Usage};
 use orchestrator_common::ledger::Started;
+use orchestrator_common::telemetry::Span;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,10 @@ pub(crate) async fn execute(
 ) -> Ended {
     let allowed =
         Duration::from_secs(u64::from(task.task.timeout_seconds)) + EXECUTE_GRACE + HANG_MARGIN;
-    let call = AssertUnwindSafe(call_agent(context, intake, &task)).catch_unwind();
+    let mut span = Span::of_attempt(&task.task, &task.claim);
+    let traceparent = span.traceparent();
+    let call = call_agent(context, intake, &task, traceparent.as_deref());
+    let call = AssertUnwindSafe(call).catch_unwind();
     let (outcome, usage) = tokio::select! {
         biased;
         ended = tokio::time::timeout(allowed, call) => match ended {
@@ -38,6 +42,7 @@ pub(crate) async fn execute(
         Ok(outcome) = stop => (outcome, Usage::default()),
         () = life.cancelled() => (Outcome::HandedBack, Usage::default()),
     };
+    span.ended(&outcome);
     Ended {
         completion: Completion {
             claim: task.claim,
@@ -49,7 +54,13 @@ pub(crate) async fn execute(
     }
 }
 
-async fn call_agent(context: &WorkerContext, intake: &Intake, task: &Started) -> (Outcome, Usage) {
+/// Calls the agent with the trace context `traceparent`, if that is another than the task's.
+async fn call_agent(
+    context: &WorkerContext,
+    intake: &Intake,
+    task: &Started,
+    traceparent: Option<&str>,
+) -> (Outcome, Usage) {
     context.metrics.session_started();
     if task.claim.number == 1 {
         context
@@ -57,16 +68,15 @@ async fn call_agent(context: &WorkerContext, intake: &Intake, task: &Started) ->
             .queue_waited(task.claim.started_at.since(task.task.submitted_at));
     }
     let started = Instant::now();
-    let result = context
-        .brain
-        .execute(
-            &task.endpoint,
-            &ExecuteCall::of(&task.task, task.claim.attempt),
-        )
-        .await;
+    let call = ExecuteCall::of(&task.task, task.claim.attempt);
+    let call = ExecuteCall {
+        traceparent: traceparent.or(call.traceparent),
+        ..call
+    };
+    let result = context.brain.execute(&task.endpoint, &call).await;
     context.metrics.brain_called(started.elapsed());
     if let Err(error) = &result {
-        tracing::debug!(task_id = %task.claim.task_id, agent_id = %task.claim.agent_id, %error, "an attempt failed");
+        tracing::debug!(agent_id = %task.claim.agent_id, %error, "an attempt failed");
         if error.needs_new_brain() {
             forget_instance(context, intake, task).await;
         }

@@ -8,6 +8,7 @@ use orchestrator_common::commands::{AcceptError, Accepted, CommandSink, TaskChan
 use orchestrator_common::domain::{AgentId, Completion, NewTask, TaskId, Usage};
 use orchestrator_common::ledger::Ingestion;
 use orchestrator_common::messaging::Share;
+use orchestrator_common::telemetry::Span;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Tasks that may wait for the next transaction; who brings more waits.
@@ -20,6 +21,33 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub(crate) struct Arrival {
     pub(crate) task: NewTask,
     pub(crate) sender: Sender,
+    span: Span,
+}
+
+impl Arrival {
+    fn new(mut task: NewTask, sender: Sender) -> Self {
+        let is_message = matches!(sender, Sender::Message(..));
+        Self {
+            span: Span::of_ingest(&mut task, is_message),
+            task,
+            sender,
+        }
+    }
+
+    /// Answers; who no longer waits finds the task by its identifier.
+    pub(crate) fn answer(mut self, verdict: Verdict) {
+        let ingestion = verdict.as_ref().ok();
+        self.span
+            .ingested(ingestion.map(|ingestion| &ingestion.outcome));
+        match self.sender {
+            Sender::Caller(caller) => {
+                let _ = caller.send(verdict);
+            }
+            Sender::Message(share, settle) => {
+                let _ = settle.send((share, verdict));
+            }
+        }
+    }
 }
 
 /// Who brought a task.
@@ -39,18 +67,6 @@ pub(crate) enum Sender {
 pub(crate) type Verdict = Result<Ingestion, Refused>;
 
 impl Sender {
-    /// Answers; who no longer waits finds the task by its identifier.
-    pub(crate) fn answer(self, verdict: Verdict) {
-        match self {
-            Self::Caller(caller) => {
-                let _ = caller.send(verdict);
-            }
-            Self::Message(share, settle) => {
-                let _ = settle.send((share, verdict));
-            }
-        }
-    }
-
     /// Whether the task may wait for a ledger that does not answer: nobody waits for the answer meanwhile.
     pub(crate) fn can_wait(&self) -> bool {
         match self {
@@ -177,7 +193,7 @@ impl Intake {
     ) {
         let sender = Sender::Message(share, settle);
         // Without a dispatcher the worker is stopping, and the broker gives the message to another one.
-        let _ = self.arrivals.send(Arrival { task, sender }).await;
+        let _ = self.arrivals.send(Arrival::new(task, sender)).await;
     }
 
     /// Says that an agent's lifecycle has something to do.
@@ -192,7 +208,12 @@ impl Intake {
         };
         let (answer, answered) = oneshot::channel();
         let sender = Sender::Caller(answer);
-        if self.arrivals.send(Arrival { task, sender }).await.is_err() {
+        if self
+            .arrivals
+            .send(Arrival::new(task, sender))
+            .await
+            .is_err()
+        {
             return Err(unavailable);
         }
         let ingestion = match answered.await {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use orchestrator_common::config::{Settings, WorkerSettings};
 use orchestrator_common::signals::cancel_on_signal;
-use orchestrator_common::telemetry::{self, LogOptions};
+use orchestrator_common::telemetry::{self, TelemetryOptions};
 use orchestrator_worker::Application;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +34,8 @@ async fn main() -> ExitCode {
 
 async fn work() -> anyhow::Result<()> {
     let settings = Settings::from_process_environment()?;
-    telemetry::init(
-        "orchestrator-worker",
-        &LogOptions::from_process_environment()?,
-    );
+    let telemetry = TelemetryOptions::from_process_environment()?;
+    let _telemetry = telemetry::init("orchestrator-worker", &telemetry)?;
     let health = bind_health(&settings.worker).await?;
     let mut application = Application::build(settings)?;
     if let Some(listener) = health {

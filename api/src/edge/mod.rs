@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use orchestrator_common::domain::{AuditEntry, AuditOutcome, Origin, Timestamp};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::telemetry::{About, Span, about, traceparent::trace_id};
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderName, HeaderValue, Method};
 use poem::{Endpoint, PathPattern, Request, Response};
@@ -58,15 +59,22 @@ impl Edge {
         let started = Instant::now();
         let method = request.method().clone();
         let uri = request.uri().clone();
+        let mut span = if is_probe(uri.path()) {
+            Span::default()
+        } else {
+            Span::of_request(known(&method), trace_context::given(request.headers()))
+        };
         let scope = Arc::new(RequestScope::new(
             &request,
+            &span,
             self.authenticator.identify(request.headers()),
             self.max_body_bytes,
             self.limits.body_time,
         ));
         request.set_data(scope.clone());
 
-        let ended = self.handle(request).await;
+        let what = About::request(scope.request_id(), &scope.traceparent);
+        let ended = about(what, self.handle(request)).await;
 
         let route = ended.route.as_ref().map(|pattern| pattern.0.as_ref());
         let mut response = ended.outcome.unwrap_or_else(|error| {
@@ -90,7 +98,9 @@ impl Edge {
         let status = response.status().as_u16();
         self.metrics
             .request_answered(known(&method), endpoint, status, took);
-        tracing::debug!(request_id = scope.request_id(), %method, endpoint, status, ?took, "answered");
+        span.answered(known(&method), endpoint, status, scope.request_id());
+        tracing::debug!(request_id = scope.request_id(), trace_id = trace_id(&scope.traceparent),
+            %method, endpoint, status, ?took, "answered");
         response
     }
 
@@ -135,7 +145,7 @@ impl Edge {
         } else {
             self.waiting.as_ref()
         };
-        let _place = if request.uri().path().starts_with("/health") {
+        let _place = if is_probe(request.uri().path()) {
             None
         } else if let Ok(place) = places.try_acquire() {
             Some(place)
@@ -168,6 +178,11 @@ impl Ended {
             route: None,
         }
     }
+}
+
+/// Whether it asks how this process is.
+fn is_probe(path: &str) -> bool {
+    path.starts_with("/health")
 }
 
 /// The method as a label: callers may invent methods, labels may not.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrator_common::telemetry::Span;
 use poem::http::{HeaderMap, HeaderValue};
 use poem::{FromRequest, Request, RequestBody};
 use uuid::Uuid;
@@ -19,7 +20,8 @@ pub(crate) const REQUEST_ID: &str = "x-request-id";
 #[derive(Debug)]
 pub(crate) struct RequestScope {
     request_id: HeaderValue,
-    /// W3C trace context: the caller's, else one that starts here.
+    /// W3C trace context for what the request leads to: that of its own span while traces are exported, else the
+    /// caller's, else one that starts here.
     pub(crate) traceparent: String,
     /// Who sent it.
     pub(crate) identity: Identity,
@@ -36,6 +38,7 @@ pub(crate) struct RequestScope {
 impl RequestScope {
     pub(super) fn new(
         request: &Request,
+        span: &Span,
         identity: Identity,
         max_body_bytes: usize,
         body_time: Duration,
@@ -45,7 +48,7 @@ impl RequestScope {
             preferences: Preferences::of(headers),
             wait_in_query: request.uri().query().and_then(wait_in),
             request_id: request_id(headers),
-            traceparent: trace_context::continue_or_start(headers),
+            traceparent: trace_context::of_span(span, headers),
             identity,
             max_body_bytes,
             body_time,

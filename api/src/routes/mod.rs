@@ -33,7 +33,7 @@ use crate::service::Service;
 const DESCRIPTION: &str = "Control plane for AI agents: registers and starts them, takes tasks for them, and tells \
 what became of each task.\n\nEvery error is an `application/problem+json` document (RFC 9457). Every answer carries \
 `X-Request-Id` (a caller's own is kept when it is 1 to 128 characters of `[A-Za-z0-9._-]`) and W3C `traceparent` (a \
-valid one is kept).";
+valid one is kept; while traces are exported, the answer names the request's own span in it).";
 
 /// The groups that the document shows.
 #[derive(Tags)]

@@ -41,6 +41,19 @@ pub enum Ingested {
     UnknownAgent,
 }
 
+impl Ingested {
+    /// For metrics and traces.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::New { .. } => "new",
+            Self::Repeated { .. } => "repeated",
+            Self::Conflict => "conflict",
+            Self::UnknownAgent => "unknown_agent",
+        }
+    }
+}
+
 /// A task on its way into the table.
 struct Row<'a> {
     task: &'a NewTask,

@@ -129,13 +129,7 @@ impl Metrics {
 
     /// One task was brought to the ledger.
     pub fn ingestion(&self, outcome: &Ingested) {
-        let outcome = match outcome {
-            Ingested::New { .. } => "new",
-            Ingested::Repeated { .. } => "repeated",
-            Ingested::Conflict => "conflict",
-            Ingested::UnknownAgent => "unknown_agent",
-        };
-        self.with(|all| all.ingested.with_label_values(&[outcome]).inc());
+        self.with(|all| all.ingested.with_label_values(&[outcome.as_str()]).inc());
     }
 
     /// One transaction settled `claims` claims.

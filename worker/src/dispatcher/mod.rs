@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use orchestrator_common::domain::{AgentId, Outcome, TaskId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::{Dispatch, Dispatched, LedgerError, Recorded, Started};
 use orchestrator_common::metrics::Metrics;
+use orchestrator_common::telemetry::{About, about};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -232,7 +233,7 @@ impl Dispatcher {
             if mode == Mode::Working && arrival.sender.can_wait() {
                 self.waiting.push(arrival);
             } else {
-                arrival.sender.answer(Err(Refused::Unavailable));
+                arrival.answer(Err(Refused::Unavailable));
             }
         }
     }
@@ -251,7 +252,7 @@ impl Dispatcher {
         }
         for (arrival, ingestion) in self.waiting.drain(..).zip(arrivals) {
             self.context.metrics.ingestion(&ingestion.outcome);
-            arrival.sender.answer(Ok(ingestion));
+            arrival.answer(Ok(ingestion));
         }
         if !completions.is_empty() {
             self.context.metrics.recorded(completions.len());
@@ -295,7 +296,8 @@ impl Dispatcher {
         let life = self.standing.life();
         let (context, intake) = (Arc::clone(&self.context), self.intake.clone());
         tokio::spawn(async move {
-            let ended = execute(&context, &intake, task, stopped, life).await;
+            let what = About::task(task.claim.task_id, task.task.traceparent.as_deref());
+            let ended = about(what, execute(&context, &intake, task, stopped, life)).await;
             intake.ended(ended);
         });
     }

@@ -2,6 +2,7 @@
 
 use orchestrator_common::domain::{ErrorCode, Outcome, TaskError, Timestamp};
 use orchestrator_common::ledger::{Dispatch, LedgerError};
+use orchestrator_common::telemetry::traceparent::trace_id;
 
 use super::{Dispatcher, count};
 use crate::intake::{Arrival, Ended, Refused};
@@ -60,15 +61,11 @@ impl Dispatcher {
                     for ingestion in &ingested {
                         self.context.metrics.ingestion(&ingestion.outcome);
                     }
-                    self.hungry.insert(arrival.task.agent_id);
-                    arrival
-                        .sender
-                        .answer(ingested.pop().ok_or(Refused::Unavailable));
+                    self.hungry.insert(arrival.task.agent_id.clone());
+                    arrival.answer(ingested.pop().ok_or(Refused::Unavailable));
                 }
                 Err(LedgerError::Unacceptable(error)) => {
-                    arrival
-                        .sender
-                        .answer(Err(Refused::Unacceptable(error.to_string())));
+                    arrival.answer(Err(Refused::Unacceptable(error.to_string())));
                 }
                 Err(LedgerError::Unavailable(_) | LedgerError::Corrupt(_)) => {
                     is_away = true;
@@ -82,14 +79,15 @@ impl Dispatcher {
         if arrival.sender.can_wait() {
             self.waiting.push(arrival);
         } else {
-            arrival.sender.answer(Err(Refused::Unavailable));
+            arrival.answer(Err(Refused::Unavailable));
         }
     }
 }
 
 /// The result cannot be stored, so the task fails with an error that can.
 fn unrecordable(mut ended: Ended, error: &sea_orm::DbErr) -> Ended {
-    tracing::error!(task_id = %ended.task.task_id, %error, "a result cannot be recorded; its task fails");
+    let trace_id = ended.task.traceparent.as_deref().and_then(trace_id);
+    tracing::error!(task_id = %ended.task.task_id, trace_id, %error, "a result cannot be recorded; its task fails");
     let error = TaskError::new(ErrorCode::InternalError, "the result could not be recorded");
     ended.completion.outcome = Outcome::Failed { error };
     ended

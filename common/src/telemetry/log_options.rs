@@ -1,11 +1,8 @@
-//! Logs: what is written, in which form, and where to.
-//!
-//! Logs go to standard error, so that commands can print their answers to standard output.
+//! Logs: what is written, and in which form.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{ConfigError, Reader};
 
@@ -43,30 +40,6 @@ impl LogOptions {
         };
         let json = env.one_of("LOG_FORMAT", unset, &["text", "json"])? == "json";
         Ok(Self { filter, json })
-    }
-
-    /// Reads the environment of this process.
-    ///
-    /// # Errors
-    /// The first variable with an unacceptable value, and what it accepts.
-    pub fn from_process_environment() -> Result<Self, ConfigError> {
-        Self::from_reader(&Reader::new(std::env::vars().collect()))
-    }
-}
-
-/// Starts logging for the whole process and says which service starts. A second call changes nothing.
-pub fn init(service: &str, options: &LogOptions) {
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&options.filter))
-        .with_writer(std::io::stderr);
-    let started = if options.json {
-        started.json().flatten_event(true).finish().try_init()
-    } else {
-        started.finish().try_init()
-    };
-    // It fails only when logging has been started before, and then there is nothing left to do.
-    if started.is_ok() {
-        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
     }
 }
 
@@ -114,15 +87,5 @@ mod tests {
                 .unwrap_err()
                 .starts_with("RUST_LOG must be")
         );
-    }
-
-    #[test]
-    fn starting_twice_is_harmless() {
-        let options = LogOptions {
-            filter: "off".into(),
-            json: true,
-        };
-        init("first", &options);
-        init("second", &options);
     }
 }
