@@ -35,7 +35,8 @@ impl Envelope {
         let correlation_id = clean("correlation_id", correlation_id.map(|id| id.as_str()));
         let reply_to = properties.reply_to().as_ref();
         let reply_to = clean("reply_to", reply_to.map(|queue| queue.as_str()));
-        let traceparent = text_header(properties, "traceparent").filter(is_trace_context);
+        let traceparent =
+            text_header(properties, "traceparent").filter(|text| is_trace_context(text));
         faults.none_or(Self {
             correlation_id,
             reply_to,
@@ -59,13 +60,16 @@ impl Envelope {
         Ok(Self {
             correlation_id: or(correlation_id, &self.correlation_id),
             reply_to: or(reply_to, &self.reply_to),
-            traceparent: or(traceparent.filter(is_trace_context), &self.traceparent),
+            traceparent: or(
+                traceparent.filter(|text| is_trace_context(text)),
+                &self.traceparent,
+            ),
         })
     }
 }
 
 /// A broken trace context is dropped, as W3C asks; it is no reason to refuse work.
-fn is_trace_context(text: &String) -> bool {
+fn is_trace_context(text: &str) -> bool {
     text.len() <= 100 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 

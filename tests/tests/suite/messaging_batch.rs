@@ -282,7 +282,7 @@ async fn good_tasks_of_a_batch_run_and_the_others_are_put_aside_and_answered_one
         full.reaches(id, TaskStatus::Completed).await.unwrap();
     }
     let dead = full.broker.topology.queue(Source::DeadLetters).clone();
-    let mut letters = vec![
+    let mut letters = [
         full.next(&dead).await.unwrap(),
         full.next(&dead).await.unwrap(),
     ];
