@@ -73,13 +73,21 @@ pub async fn about<T>(what: About, work: impl Future<Output = T>) -> T {
     ABOUT.scope(what, work).await
 }
 
-/// Lines of JSON: the fields go into the object. Request ids and the other identifiers need no escaping.
-pub(super) struct InJson<F>(pub(super) F);
+/// Lines that say what they are about.
+pub(super) struct Telling<F> {
+    pub(super) format: F,
+    pub(super) form: Form,
+}
 
-/// Lines of text: the fields stand at the end.
-pub(super) struct InText<F>(pub(super) F);
+/// The form of a line, and where its new fields go.
+pub(super) enum Form {
+    /// A JSON object, and into it. Request ids and the other identifiers need no escaping.
+    Json,
+    /// Text, and to its end.
+    Text,
+}
 
-impl<S, N, F> FormatEvent<S, N> for InJson<F>
+impl<S, N, F> FormatEvent<S, N> for Telling<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -92,51 +100,25 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let Ok(known) = ABOUT.try_with(About::clone) else {
-            return self.0.format_event(context, writer, event);
+            return self.format.format_event(context, writer, event);
         };
-        let line = line_of(&self.0, context, event)?;
-        writer.write_str(line.strip_suffix('}').unwrap_or(&line))?;
-        known.write(|name, value| write!(writer, ",\"{name}\":\"{value}\""))?;
-        writer.write_str("}\n")
+        let mut line = String::new();
+        let whole = Writer::new(&mut line);
+        self.format.format_event(context, whole, event)?;
+        let line = line.trim_end_matches('\n');
+        match self.form {
+            Form::Json => {
+                writer.write_str(line.strip_suffix('}').unwrap_or(line))?;
+                known.write(|name, value| write!(writer, ",\"{name}\":\"{value}\""))?;
+                writer.write_str("}\n")
+            }
+            Form::Text => {
+                writer.write_str(line)?;
+                known.write(|name, value| write!(writer, " {name}={value}"))?;
+                writer.write_char('\n')
+            }
+        }
     }
-}
-
-impl<S, N, F> FormatEvent<S, N> for InText<F>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let Ok(known) = ABOUT.try_with(About::clone) else {
-            return self.0.format_event(context, writer, event);
-        };
-        writer.write_str(&line_of(&self.0, context, event)?)?;
-        known.write(|name, value| write!(writer, " {name}={value}"))?;
-        writer.write_char('\n')
-    }
-}
-
-/// An event without what it is about, and without the end of its line.
-fn line_of<S, N, F>(
-    format: &F,
-    context: &FmtContext<'_, S, N>,
-    event: &Event<'_>,
-) -> Result<String, fmt::Error>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
-{
-    let mut line = String::new();
-    format.format_event(context, Writer::new(&mut line), event)?;
-    line.truncate(line.trim_end_matches('\n').len());
-    Ok(line)
 }
 
 #[cfg(test)]
@@ -193,7 +175,10 @@ mod tests {
             .with_target(false);
         let subscriber = tracing_subscriber::fmt()
             .fmt_fields(JsonFields::new())
-            .event_format(InJson(format))
+            .event_format(Telling {
+                format,
+                form: Form::Json,
+            })
             .with_writer(move || writer.clone())
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
@@ -223,7 +208,10 @@ mod tests {
             .without_time()
             .with_target(false);
         let subscriber = tracing_subscriber::fmt()
-            .event_format(InText(format))
+            .event_format(Telling {
+                format,
+                form: Form::Text,
+            })
             .with_writer(move || writer.clone())
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);

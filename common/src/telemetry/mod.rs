@@ -17,6 +17,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{ConfigError, Reader};
 
+use about::{Form, Telling};
+
 pub use about::{About, about};
 pub use log_options::LogOptions;
 pub use span::Span;
@@ -70,12 +72,14 @@ pub fn init(service: &'static str, options: &TelemetryOptions) -> Result<Telemet
     let started = if *json {
         let format = Format::default().json().flatten_event(true);
         let started = started.fmt_fields(JsonFields::new());
-        let started = started.event_format(about::InJson(format));
+        let form = Form::Json;
+        let started = started.event_format(Telling { format, form });
         started.finish().try_init()
     } else {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let format = Format::default().with_ansi(!no_colour);
-        let started = started.event_format(about::InText(format));
+        let form = Form::Text;
+        let started = started.event_format(Telling { format, form });
         started.finish().try_init()
     };
     // It fails only when logging has been started before, and then there is nothing left to do.
