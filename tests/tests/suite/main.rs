@@ -32,6 +32,7 @@ mod presence;
 mod task_batches;
 mod task_changes;
 mod task_waiting;
+mod telemetry;
 mod tls;
 mod worker_cluster;
 mod worker_health;
