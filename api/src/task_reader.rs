@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orchestrator_common::cache::Cache;
-use orchestrator_common::domain::{TaskDocument, TaskId, Timestamp};
+use orchestrator_common::domain::{CallbackRecord, TaskDocument, TaskId, Timestamp};
 use orchestrator_common::ledger::Ledger;
 use orchestrator_common::waiting::Wake;
 
@@ -90,6 +90,18 @@ impl TaskReader {
                 Ok(None) | Err(_) => self.read(task_id).await,
             },
         }
+    }
+
+    /// How far the callback of a task is; `None` also when the ledger does not say so soon, as the task can be shown
+    /// without.
+    pub(crate) async fn callback(&self, document: &TaskDocument) -> Option<CallbackRecord> {
+        let rest = self.beside.as_ref().map(|beside| &beside.rest);
+        if !document.calls_back || !document.status.is_terminal() || rest.is_some_and(Rest::is_on) {
+            return None;
+        }
+        let reading = self.ledger.callback(document.task_id);
+        let read = tokio::time::timeout(SHORT_PATIENCE, reading).await;
+        read.ok()?.ok()?
     }
 
     /// Whether a task that the ledger does not know is on its way into it.

@@ -5,10 +5,12 @@
 pub mod auth;
 pub mod brain_factory;
 pub mod cache;
+pub mod callbacks;
 pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod health;
+mod http;
 pub mod ledger;
 pub mod messaging;
 pub mod metrics;

@@ -1,4 +1,5 @@
-//! The first schema: agents, their profiles and instances, tasks, sessions, workers, dead letters, audit log.
+//! The first schema: agents, their profiles and instances, tasks, sessions, callbacks, workers, dead letters, audit
+//! log.
 //!
 //! Times are microseconds since the Unix epoch. `agents` is narrow because every dispatch locks and rewrites the rows
 //! of its agents; what is long and rarely changes is in `agent_profiles`.
@@ -19,13 +20,14 @@ impl MigrationName for Migration {
 }
 
 /// Indexes of which only some rows are part: they stay small however many tasks have ended.
-const PARTIAL_INDEXES: [&str; 6] = [
+const PARTIAL_INDEXES: [&str; 7] = [
     "CREATE INDEX tasks_runnable ON tasks (agent_id, priority DESC, submitted_at, task_id) WHERE status = 'queued'",
     "CREATE INDEX tasks_due ON tasks (run_at) WHERE status IN ('scheduled', 'retrying')",
     "CREATE INDEX tasks_expiring ON tasks (expires_at) \
      WHERE expires_at IS NOT NULL AND status IN ('queued', 'scheduled', 'retrying')",
     "CREATE INDEX tasks_running ON tasks (worker_id) WHERE status = 'running'",
     "CREATE INDEX tasks_to_cancel ON tasks (worker_id) WHERE cancel_requested AND status = 'running'",
+    "CREATE INDEX callbacks_due ON callbacks (target, due_at) WHERE due_at IS NOT NULL",
     "CREATE INDEX agents_to_reconcile ON agents (reconcile_at) WHERE reconcile_at IS NOT NULL",
 ];
 
@@ -35,9 +37,10 @@ const KEEP_AUDIT_POSTGRES: &str =
 const KEEP_AUDIT_SQLITE: &str = "CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit \
      BEGIN SELECT RAISE(IGNORE); END";
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "audit",
     "dead_letters",
+    "callbacks",
     "sessions",
     "tasks",
     "agent_instances",
@@ -55,6 +58,7 @@ impl MigrationTrait for Migration {
             agent_instances(),
             tasks(),
             sessions(),
+            callbacks(),
             workers(),
             dead_letters(),
             audit(),
@@ -235,6 +239,20 @@ fn sessions() -> TableCreateStatement {
                 .col(Alias::new("task_id"))
                 .col(Alias::new("claim")),
         )
+        .to_owned()
+}
+
+/// A row for each outcome that somebody is to be told, written with the outcome.
+fn callbacks() -> TableCreateStatement {
+    table("callbacks")
+        .col(uuid("task_id").primary_key())
+        .col(big_integer("outcome_at"))
+        .col(text("target"))
+        .col(text("status"))
+        .col(integer("attempts").default(0))
+        .col(big_integer_null("due_at"))
+        .col(text_null("last_error"))
+        .col(big_integer_null("ended_at"))
         .to_owned()
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use orchestrator_api::{ApiContext, Application, Dependency, Limits};
 use orchestrator_common::brain_factory::BrainFactoryClient;
+use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::config::{BrainFactorySettings, Settings};
 use orchestrator_common::domain::{Timestamp, WorkerId};
 use orchestrator_common::metrics::Metrics;
@@ -59,6 +60,7 @@ impl Embedded {
             host: "embedded".to_owned(),
             ledger: ledger.ledger.clone(),
             brain,
+            callbacks: CallbackClient::of(&settings.callbacks)?,
             metrics: Arc::clone(&metrics),
             capacity: settings.worker.concurrency,
             generate_timeout: settings.brain_factory.generate_timeout,

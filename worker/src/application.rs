@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use orchestrator_common::auth::Verifier;
 use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
 use orchestrator_common::cache::{Cache, CacheUnavailable};
+use orchestrator_common::callbacks::{CallbackClient, CallbackClientError};
 use orchestrator_common::config::{ConfigError, Settings};
 use orchestrator_common::domain::{SettlementRules, WorkerId};
 use orchestrator_common::health::{Board, CacheCheck, ConsumingCheck, LedgerCheck};
@@ -46,6 +47,9 @@ pub enum BuildError {
     /// The HTTP client could not be made.
     #[error("the client of the Brain Factory could not be made: {0}")]
     BrainFactory(#[from] ClientError),
+    /// The HTTP client for callbacks could not be made.
+    #[error(transparent)]
+    Callbacks(#[from] CallbackClientError),
 }
 
 /// A worker at full strength, put together and connected to nothing yet.
@@ -59,6 +63,7 @@ pub struct Application {
     consuming: Broker,
     proving: Broker,
     brain: BrainFactoryClient,
+    callbacks: Option<CallbackClient>,
     metrics: Arc<Metrics>,
     health: Option<TcpListener>,
     started: Instant,
@@ -78,6 +83,7 @@ impl Application {
             consuming: Broker::new(&settings.rabbitmq, "worker, consuming")?,
             proving: Broker::new(&settings.rabbitmq, "worker, proving")?,
             brain: BrainFactoryClient::new(&settings.brain_factory)?,
+            callbacks: CallbackClient::of(&settings.callbacks)?,
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
             settings,
             health: None,
@@ -179,13 +185,14 @@ impl Application {
         let outward = Outward {
             announcer: Some(announcer),
             bell: Some(bell),
-            readers: None,
+            ..Outward::default()
         };
         let context = WorkerContext {
             worker_id: self.worker_id,
             host: host(),
             ledger: ledger.clone(),
             brain: self.brain,
+            callbacks: self.callbacks,
             metrics: Arc::clone(&self.metrics),
             capacity: self.settings.worker.concurrency,
             generate_timeout: self.settings.brain_factory.generate_timeout,

@@ -2,11 +2,12 @@
 //!
 //! One loop (`dispatcher`) speaks to the ledger for all tasks of the process; `executor` runs one task, `lifecycle`
 //! brings agents to what is wanted of them, `sweep` finds what nobody announced, `presence` sees to it that a lost
-//! worker's tasks run elsewhere, and only there. At full strength, `consume` brings what the broker has, and
+//! worker's tasks run elsewhere, and only there, and `callbacks` tells outcomes to those who asked for that. At full strength, `consume` brings what the broker has, and
 //! `announce` tells Redis and the broker what was recorded.
 
 mod announce;
 mod application;
+mod callbacks;
 mod consume;
 mod dispatcher;
 mod executor;

@@ -1,4 +1,7 @@
-//! Whom a worker tells what it does: in the embedded default only readers of the same process who wait.
+//! Whom a worker tells what it does: in the embedded default only readers of the same process who wait, and whoever is
+//! owed a callback.
+
+use std::sync::Arc;
 
 use orchestrator_common::domain::{
     AgentId, AgentStatus, Claim, NewTask, Settlement, TaskId, TaskRecord, TaskStatus, Timestamp,
@@ -6,6 +9,7 @@ use orchestrator_common::domain::{
 };
 use orchestrator_common::ledger::{Recorded, Started};
 use orchestrator_common::waiting::{WaitingReaders, Wake};
+use tokio::sync::Notify;
 
 use crate::announce::{Announcer, Bell};
 use crate::intake::Ended;
@@ -16,6 +20,8 @@ pub struct Outward {
     pub(crate) announcer: Option<Announcer>,
     pub(crate) bell: Option<Bell>,
     pub(crate) readers: Option<WaitingReaders>,
+    /// Wakes whoever makes callbacks.
+    pub(crate) owed: Arc<Notify>,
 }
 
 impl Outward {
@@ -48,6 +54,11 @@ impl Outward {
     /// A claim ended and the ledger recorded it at `now`; one that it did not record is nobody's business.
     pub(crate) fn ended(&self, ended: Ended, recorded: &Recorded, now: Timestamp) {
         self.wake(ended.task.task_id);
+        let has_ended = |settlement: &Settlement| settlement.status.is_terminal();
+        if ended.task.callback_url.is_some() && recorded.settlement.as_ref().is_some_and(has_ended)
+        {
+            self.owed.notify_one();
+        }
         if let (Some(announcer), Some(settlement)) = (&self.announcer, &recorded.settlement) {
             announcer.tell(ended_record(ended, settlement, now), now);
         }
@@ -56,6 +67,7 @@ impl Outward {
     /// Tasks ended without running here; what became of them is read from the ledger.
     pub(crate) fn ended_elsewhere(&self, task_ids: Vec<TaskId>) {
         task_ids.iter().for_each(|task_id| self.wake(*task_id));
+        self.owed.notify_one();
         if let Some(announcer) = &self.announcer {
             announcer.look_up(task_ids);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrator_common::brain_factory::BrainFactoryClient;
+use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::domain::WorkerId;
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::metrics::Metrics;
@@ -16,7 +17,7 @@ use crate::intake::{Intake, Outlets};
 use crate::outward::Outward;
 use crate::presence::Standing;
 use crate::schedule::Schedule;
-use crate::{lifecycle, presence, sweep};
+use crate::{callbacks, lifecycle, presence, sweep};
 
 /// How long handing back may take when a worker stops.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ pub struct WorkerContext {
     pub ledger: Ledger,
     /// Who runs tasks.
     pub brain: BrainFactoryClient,
+    /// Who makes callbacks; without one, they wait in the ledger.
+    pub callbacks: Option<CallbackClient>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Tasks in flight at the same time.
@@ -144,6 +147,16 @@ impl Worker {
             outlets.lifecycle,
             shutdown.clone(),
         ));
+        match context.callbacks.clone() {
+            Some(client) => {
+                let (context, stop) = (Arc::clone(&context), helpers_stop.clone());
+                background.spawn(callbacks::run(context, client, stop));
+            }
+            None => {
+                let context = Arc::clone(&context);
+                background.spawn(async move { callbacks::warn_if_any_wait(&context.ledger).await });
+            }
+        }
         background.close();
 
         tokio::spawn(prove_dispatching(intake.clone(), vitals.dispatcher.clone()));

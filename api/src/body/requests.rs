@@ -100,7 +100,9 @@ pub(crate) struct TaskRequest {
     /// How long one attempt may take, in seconds. 300 when absent.
     #[oai(validator(minimum(value = "1"), maximum(value = "86400")))]
     timeout_seconds: Option<u32>,
-    /// An `http` or `https` address that is told the outcome.
+    /// An `http` or `https` address that is sent the outcome: a `POST` of the event, signed as Standard Webhooks and
+    /// repeated for up to a day. It must lead to the public Internet or to a host that the operator allows, and needs the
+    /// operator's `WEBHOOK_SECRET`.
     #[oai(validator(max_length = 2000))]
     callback_url: Option<String>,
     /// How many attempts may fail before the task fails. 3 when absent.

@@ -75,6 +75,10 @@ impl ExecuteTask {
             Some(key) => Some(task_named_by_key(&caller.name, key, &submission)?),
             None => submission.task_id(),
         };
+        self.0
+            .settings
+            .callbacks
+            .accept(submission.callback_url())?;
         self.0.admit(&agent_id).await?;
 
         let mut task =

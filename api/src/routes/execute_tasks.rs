@@ -80,6 +80,8 @@ impl ExecuteTasks {
         task: Value,
     ) -> Result<TaskAccepted, ApiError> {
         let task = sender.task(place, task)?;
+        let callbacks = &self.0.settings.callbacks;
+        callbacks.accept(task.callback_url.as_ref())?;
         let agent_id: AgentId = task.agent_id.clone();
         self.0.admit(&agent_id).await?;
         let accepted = self.0.commands.execute(task).await?;

@@ -45,7 +45,8 @@ impl GetTask {
     /// Get a task
     ///
     /// Where it stands, and its result or error once it has one. With `wait` the answer is held back until the task has
-    /// an outcome or the time is over, whichever comes first.
+    /// an outcome or the time is over, whichever comes first. Once a task with a `callback_url` has its outcome, `callback`
+    /// says how far telling it is, unless the ledger does not answer.
     #[oai(
         path = "/orchestrator/tasks/:task_id",
         method = "get",
@@ -73,6 +74,8 @@ impl GetTask {
         };
         let no_such_task = || ApiError::NoSuchTask(task_id.0.clone());
         let (document, queue_position) = found.ok_or_else(no_such_task)?;
-        Ok(Answer(TaskView::new(document, queue_position)))
+        let callback = self.0.tasks.callback(&document).await;
+        let view = TaskView::new(document, queue_position);
+        Ok(Answer(view.with_callback(callback)))
     }
 }

@@ -2,7 +2,8 @@
 
 use orchestrator_common::commands::Accepted;
 use orchestrator_common::domain::{
-    AgentId, ErrorCode, Json, TaskDocument, TaskError, TaskId, TaskStatus, Timestamp,
+    AgentId, CallbackRecord, CallbackStatus, ErrorCode, Json, TaskDocument, TaskError, TaskId,
+    TaskStatus, Timestamp,
 };
 use orchestrator_common::ledger::TaskPage;
 use poem_openapi::Object;
@@ -189,6 +190,39 @@ pub(crate) struct TaskView {
     /// While it is queued: how many tasks of its agent run before it.
     #[oai(nullable)]
     queue_position: Option<u64>,
+    /// Once a task with a `callback_url` has its outcome: how far telling it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<CallbackView>,
+}
+
+/// How far telling an outcome is.
+#[derive(Debug, Object, Serialize)]
+pub(crate) struct CallbackView {
+    /// `delivered` when the receiver answered 2xx, `gone` when it answered 410, `abandoned` after a day without success.
+    status: Wire<CallbackStatus>,
+    /// Attempts begun so far.
+    attempts: u32,
+    /// When the next attempt is due; while one is under way, when it is taken for lost.
+    #[oai(nullable)]
+    next_attempt_at: Option<Wire<Timestamp>>,
+    /// Why the latest attempt that failed did.
+    #[oai(nullable)]
+    last_error: Option<String>,
+    /// When it was delivered or given up.
+    #[oai(nullable)]
+    ended_at: Option<Wire<Timestamp>>,
+}
+
+impl From<CallbackRecord> for CallbackView {
+    fn from(record: CallbackRecord) -> Self {
+        Self {
+            status: Wire(record.status),
+            attempts: record.attempts,
+            next_attempt_at: record.next_attempt_at.map(Wire),
+            last_error: record.last_error,
+            ended_at: record.ended_at.map(Wire),
+        }
+    }
 }
 
 impl TaskView {
@@ -216,6 +250,15 @@ impl TaskView {
             tokens_used: document.tokens_used,
             cost_estimate: document.cost_estimate,
             queue_position,
+            callback: None,
+        }
+    }
+
+    /// The same, with how far its callback is.
+    pub(crate) fn with_callback(self, callback: Option<CallbackRecord>) -> Self {
+        Self {
+            callback: callback.map(Into::into),
+            ..self
         }
     }
 }

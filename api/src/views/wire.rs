@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use orchestrator_common::domain::{
-    AgentId, AgentStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json, TaskId,
-    TaskStatus, Timestamp,
+    AgentId, AgentStatus, CallbackStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json,
+    TaskId, TaskStatus, Timestamp,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{
@@ -144,6 +144,12 @@ impl WireSchema for InstanceState {
 }
 
 impl WireSchema for TaskStatus {
+    fn schema() -> MetaSchema {
+        named(Self::ALL.iter().map(|status| status.as_str()))
+    }
+}
+
+impl WireSchema for CallbackStatus {
     fn schema() -> MetaSchema {
         named(Self::ALL.iter().map(|status| status.as_str()))
     }

@@ -13,9 +13,9 @@ use super::contract::{
     AgentStatusAnswer, GenerateAgentAnswer, TerminationAnswer, ValidationResult,
 };
 use super::error::{ClientError, GenerateError, ProbeError};
-use super::message::clip;
 use super::transport::{Answer, HttpClient, StatusClass, call, call_with, http_client, request};
 use crate::config::BrainFactorySettings;
+use crate::http::clip;
 
 /// How long a status, health or removal may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::contract::{BUSY_PREFIX, TIMED_OUT_PREFIX};
 use super::error::ExecuteError;
-use super::message::clip;
 use crate::domain::{Json, MAX_NESTING, Usage};
+use crate::http::clip;
 
 /// More tokens than this in one task is a mistake, not a report.
 const MAX_TOKENS: u64 = 1_000_000_000_000;

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, Response, Uri, http};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Uri, http};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,7 +19,8 @@ use tower_service::Service;
 use url::Url;
 
 use super::error::ClientError;
-use super::message::{clip, said};
+use super::message::said;
+use crate::http::{USER_AGENT_NAME, clip, retry_after, root_cause};
 
 /// The largest answer that is read, in bytes. More is refused without reading on.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -128,9 +129,6 @@ pub(super) fn request(
     }
     Ok(request)
 }
-
-const USER_AGENT_NAME: HeaderValue =
-    HeaderValue::from_static(concat!("agent-orchestrator/", env!("CARGO_PKG_VERSION")));
 
 /// The address without its login, and the login as HTTP sends it.
 fn without_login(address: &str) -> Result<(String, Option<HeaderValue>), Broken> {
@@ -258,7 +256,7 @@ async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Answ
         }
     })?;
     let status = response.status();
-    let retry_after = retry_after(&response);
+    let retry_after = retry_after(response.headers()).map(|wish| wish.min(MAX_RETRY_AFTER));
     let body = if status.is_success() {
         body(response.into_body(), MAX_ANSWER_BYTES).await?
     } else {
@@ -292,19 +290,4 @@ async fn body(mut incoming: Incoming, limit: usize) -> Result<Vec<u8>, Broken> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    let seconds: u64 = seconds.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
-}
-
-/// The innermost cause in words; the outer ones only say that something went wrong.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    clip(&innermost.to_string())
 }

@@ -2,6 +2,7 @@
 //!
 //! The names and defaults are those of the service description; what goes beyond it follows its style.
 
+mod callbacks;
 mod reader;
 mod secret;
 mod servers;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use callbacks::CallbackSettings;
 pub use reader::{ConfigError, Reader};
 pub use secret::Secret;
 pub use servers::{DatabaseSettings, RabbitMqSettings, RedisSettings};
@@ -36,6 +38,8 @@ pub struct Settings {
     pub agents: AgentSettings,
     /// How much one worker takes on.
     pub worker: WorkerSettings,
+    /// Who is told outcomes.
+    pub callbacks: CallbackSettings,
     /// Who makes the agents.
     pub brain_factory: BrainFactorySettings,
     /// The language model of the built-in Brain Factory; without one it runs the agent's graph.
@@ -180,6 +184,7 @@ impl Settings {
                 health_port: NonZeroU16::new(env.number("WORKER_HEALTH_PORT", 8201, 0, 65_535)?),
                 health_port_named: env.optional("WORKER_HEALTH_PORT").is_some(),
             },
+            callbacks: CallbackSettings::read(&env)?,
             brain_factory: brain_factory(&env)?,
             llm: llm(&env)?,
             data_dir: PathBuf::from(env.text("ORCHESTRATOR_DATA_DIR", "./data")?),

@@ -3,9 +3,12 @@
 mod agent;
 mod audit;
 mod brain_config;
+mod callback;
+mod callback_targets;
 mod dead_letter;
 mod fields;
 mod identifiers;
+mod network;
 mod outcome;
 mod registration;
 mod retry;
@@ -20,6 +23,8 @@ pub use agent::{
 };
 pub use audit::{AuditEntry, AuditOutcome, Origin};
 pub use brain_config::{Section, prevails_over, sections};
+pub use callback::{CallbackClaim, CallbackOutcome, CallbackRecord, CallbackStatus};
+pub use callback_targets::{CallbackTargets, NotAllowed, callback_target};
 pub use dead_letter::{DeadLetter, LetterId};
 pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};
 pub use identifiers::{AgentId, InstanceId, TaskId, WorkerId};

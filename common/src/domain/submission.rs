@@ -7,8 +7,10 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 use url::Url;
 
+use super::callback_targets::check_form;
 use super::{
-    AgentId, Faults, Fields, Json, MAX_NESTING, NewTask, Priority, TaskId, Timestamp, nesting_of,
+    AgentId, Faults, Fields, Json, MAX_NESTING, NewTask, NotAllowed, Priority, TaskId, Timestamp,
+    nesting_of,
 };
 
 /// What a submission gets that does not say otherwise.
@@ -75,11 +77,7 @@ impl Submission {
         let priority =
             fields.take_integer("priority", *Priority::RANGE.start(), *Priority::RANGE.end());
         let timeout_seconds = fields.take_integer("timeout_seconds", 1, Self::MAX_TIMEOUT_SECONDS);
-        let callback_url = fields.take_parsed(
-            "callback_url",
-            "must be an absolute http or https address",
-            http_url,
-        );
+        let callback_url = take_callback_url(&mut fields);
         let max_attempts = fields.take_integer("max_attempts", 1, 100);
         let delay = fields.take_integer("delay_seconds", 0, Self::MAX_DELAY_SECONDS);
         let run_at = fields.take_parsed(
@@ -126,6 +124,12 @@ impl Submission {
     #[must_use]
     pub fn agent_id(&self) -> &AgentId {
         &self.agent_id
+    }
+
+    /// Who is to be told the outcome.
+    #[must_use]
+    pub fn callback_url(&self) -> Option<&Url> {
+        self.callback_url.as_ref()
     }
 
     /// The identifier that the caller chose.
@@ -181,6 +185,19 @@ fn take_task_data(fields: &mut Fields) -> Option<Json> {
     fields
         .take_object(field)
         .map(|map| raw(&Value::Object(map)))
+}
+
+/// `callback_url`, of a form that callbacks can be made to; where it leads is another question.
+fn take_callback_url(fields: &mut Fields) -> Option<Url> {
+    let no_address = NotAllowed::NoAddress.to_string();
+    let url = fields.take_parsed("callback_url", &no_address, http_url)?;
+    match check_form(&url) {
+        Ok(()) => Some(url),
+        Err(why) => {
+            fields.fault("callback_url", why.to_string());
+            None
+        }
+    }
 }
 
 fn raw(value: &Value) -> Json {
@@ -263,6 +280,19 @@ mod tests {
             let body =
                 json!({"agent_id": "a", "task_type": "t", "task_data": {}, "priority": priority});
             assert_eq!(faults_of(body), ["priority"]);
+        }
+    }
+
+    #[test]
+    fn a_callback_that_could_never_be_made_is_refused() {
+        for url in [
+            "https://u:p@example.com/".to_owned(),
+            "https://example.com:0/".to_owned(),
+            format!("https://example.com/{}", "x".repeat(2_000)),
+        ] {
+            let body =
+                json!({"agent_id": "a", "task_type": "t", "task_data": {}, "callback_url": url});
+            assert_eq!(faults_of(body), ["callback_url"], "{url}");
         }
     }
 

@@ -35,6 +35,9 @@ pub struct TaskDocument {
     pub tokens_used: Option<u64>,
     /// What all attempts cost in US dollars, as far as the agent reported it.
     pub cost_estimate: Option<f64>,
+    /// Whether somebody is told its outcome.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calls_back: bool,
 }
 
 impl From<TaskRecord> for TaskDocument {
@@ -55,6 +58,7 @@ impl From<TaskRecord> for TaskDocument {
             error: record.error,
             tokens_used: record.usage.tokens_used,
             cost_estimate: record.usage.cost_estimate,
+            calls_back: record.task.callback_url.is_some(),
         }
     }
 }

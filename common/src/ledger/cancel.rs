@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, Statement, Value};
 
+use super::callbacks::{Owed, owe};
 use super::convert::{agent_id, name};
 use super::entity::tasks;
 use super::slots::Slots;
@@ -130,10 +131,13 @@ pub(super) async fn end_waiting(
         .collect();
     let body = "UPDATE tasks SET status = v.new_status, error_code = v.code, error_message = v.message, \
                 completed_at = v.at FROM v WHERE tasks.task_id = v.id \
-                AND tasks.status IN ('queued', 'scheduled', 'retrying')";
+                AND tasks.status IN ('queued', 'scheduled', 'retrying') RETURNING task_id, callback_url";
     let columns = ["id", "new_status", "code", "message", "at"];
+    let mut owed = Owed::default();
     for statement in rows.into_statements(tx.get_database_backend(), columns, body) {
-        tx.execute_raw(statement).await?;
+        for row in tx.query_all_raw(statement).await? {
+            owed.note(&row)?;
+        }
     }
-    Ok(())
+    owe(tx, owed, now).await
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
 
+use super::callbacks::{Owed, owe};
 use super::convert::{small, text_of};
 use super::rows::{Rows, in_list};
 use super::slots::Slots;
@@ -58,6 +59,9 @@ const SESSIONS: &str = "INSERT INTO sessions (task_id, claim, attempt, agent_id,
      ended_at, outcome, tokens_used, cost_estimate) SELECT task_id, claim, attempt, agent_id, instance_id, worker_id, \
      started_at, ended_at, outcome, tokens_used, cost_estimate";
 
+/// What a recorded task owes: the callback address of one that has its outcome now.
+const OWED: &str = "CASE WHEN completed_at IS NULL THEN NULL ELSE callback_url END";
+
 impl Ledger {
     /// Writes settlements and sessions, and frees the slots of what ended.
     pub(super) async fn complete(
@@ -89,7 +93,8 @@ impl Ledger {
             );
             decided.push((claim, settlement, usage));
         }
-        let mut recorded = record(tx, &decided, now).await?;
+        let (mut recorded, owed) = record(tx, &decided, now).await?;
+        owe(tx, owed, now).await?;
         let mut sessions = Rows::new();
         let mut results = Vec::with_capacity(decided.len());
         for (claim, settlement, usage) in decided {
@@ -175,13 +180,13 @@ async fn cancel_requests(
 
 type Decided = (Claim, Settlement, Usage);
 
-/// Writes the settlements whose claims are current, and returns the number of each claim that was; with PostgreSQL, in the
-/// same way to the server, their sessions as well.
+/// Writes the settlements whose claims are current, and returns the number of each claim that was, and the callbacks that
+/// are owed now; with PostgreSQL, in the same way to the server, writes their sessions as well.
 async fn record(
     tx: &DatabaseTransaction,
     decided: &[Decided],
     now: Timestamp,
-) -> Result<HashMap<Uuid, u32>, LedgerError> {
+) -> Result<(HashMap<Uuid, u32>, Owed), LedgerError> {
     let backend = tx.get_database_backend();
     let mut once = HashSet::with_capacity(decided.len());
     let decided_once = decided
@@ -201,20 +206,26 @@ async fn record(
         let names = std::array::from_fn(|_| names.next().unwrap_or_default());
         let own = SESSION.map(|name| format!("v.{name}")).join(", ");
         let body = format!(
-            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}), \
-             s AS ({SESSIONS} FROM done WHERE uncounted = 0) SELECT id FROM done"
+            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}, {OWED} AS owed), \
+             s AS ({SESSIONS} FROM done WHERE uncounted = 0) SELECT id, owed FROM done"
         );
         rows.into_statements(backend, names, &body)
     } else {
         let rows: Rows<{ COLUMNS.len() }> = decided_once
             .map(|(claim, settlement, usage)| settled(claim, settlement, usage, now))
             .collect();
-        rows.into_statements(backend, COLUMNS, &format!("{RECORD} RETURNING task_id"))
+        rows.into_statements(
+            backend,
+            COLUMNS,
+            &format!("{RECORD} RETURNING task_id, {OWED}"),
+        )
     };
     let mut taken = HashSet::new();
+    let mut owed = Owed::default();
     for statement in statements {
         for row in tx.query_all_raw(statement).await? {
             taken.insert(row.try_get_by_index::<Uuid>(0)?);
+            owed.note(&row)?;
         }
     }
     // A batch can hold an old claim and the current one of the same task: the newest is the one that can have matched.
@@ -226,7 +237,7 @@ async fn record(
         let number = newest.entry(claim.task_id.uuid()).or_insert(claim.number);
         *number = claim.number.max(*number);
     }
-    Ok(newest)
+    Ok((newest, owed))
 }
 
 fn settled(

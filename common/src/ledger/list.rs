@@ -181,5 +181,6 @@ fn document(row: &QueryResult) -> Result<TaskDocument, LedgerError> {
             .map(|tokens| count("tokens_used", tokens))
             .transpose()?,
         cost_estimate: row.try_get_by_index(12)?,
+        calls_back: false,
     })
 }

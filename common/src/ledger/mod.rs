@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod callbacks;
 mod cancel;
 mod claim;
 mod complete;
@@ -39,6 +40,7 @@ use crate::domain::{Origin, SettlementRules};
 use access::{Access, Connections};
 
 pub use audit::{AuditPage, AuditQuery};
+pub use callbacks::WaitingTarget;
 pub use cancel::Cancelled;
 pub use dead_letters::{LetterPlace, LetterQuery};
 pub use dispatch::{Dispatch, Dispatched, Recorded, Started};

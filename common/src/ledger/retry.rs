@@ -87,6 +87,9 @@ impl Ledger {
             values,
         ))
         .await?;
+        if row.callback_url.is_some() {
+            self.forget_callback(&tx, task_id).await?;
+        }
         self.note(&tx, "task.retry", &task_id.to_string(), None, now)
             .await?;
         slots.store(&tx, now).await?;

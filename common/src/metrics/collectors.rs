@@ -44,6 +44,7 @@ pub(super) struct Collectors {
     pub(super) redeliveries: IntCounter,
     pub(super) announcements_dropped: IntCounter,
     pub(super) dead_letters: IntCounterVec,
+    pub(super) callbacks: IntCounterVec,
     pub(super) brain_call: Histogram,
 }
 
@@ -133,6 +134,11 @@ impl Collectors {
                 names::DEAD_LETTERS_TOTAL,
                 "Messages put aside in the dead-letter queue",
                 &["reason"],
+            )?,
+            callbacks: to.counters(
+                names::CALLBACKS_TOTAL,
+                "Attempts at callbacks, by what came of them",
+                &["outcome"],
             )?,
             brain_call: to.histogram(
                 names::BRAIN_CALL_DURATION_SECONDS,

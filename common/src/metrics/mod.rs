@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
 
-use crate::domain::{ErrorCode, TaskStatus};
+use crate::domain::{CallbackOutcome, ErrorCode, TaskStatus};
 use crate::ledger::Ingested;
 use crate::messaging::Reason;
 use collectors::Collectors;
@@ -150,6 +150,18 @@ impl Metrics {
     /// One message was put aside in the dead-letter queue.
     pub fn dead_lettered(&self, reason: Reason) {
         self.with(|all| all.dead_letters.with_label_values(&[reason.as_str()]).inc());
+    }
+
+    /// One attempt at a callback ended.
+    pub fn callback(&self, outcome: &CallbackOutcome) {
+        let outcome = match outcome {
+            CallbackOutcome::Delivered => "delivered",
+            CallbackOutcome::Gone(_) => "gone",
+            CallbackOutcome::Again(..) => "failed",
+            CallbackOutcome::Abandoned(_) => "abandoned",
+            CallbackOutcome::HandedBack => "handed_back",
+        };
+        self.with(|all| all.callbacks.with_label_values(&[outcome]).inc());
     }
 
     /// One call of an agent or of the Brain Factory took this long.

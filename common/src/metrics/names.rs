@@ -42,5 +42,7 @@ pub const REDELIVERIES_TOTAL: &str = "agent_orchestrator_redeliveries_total";
 pub const ANNOUNCEMENTS_DROPPED_TOTAL: &str = "agent_orchestrator_announcements_dropped_total";
 /// Messages put aside in the dead-letter queue, by reason.
 pub const DEAD_LETTERS_TOTAL: &str = "agent_orchestrator_dead_letters_total";
+/// Attempts at callbacks by this process, by what came of them.
+pub const CALLBACKS_TOTAL: &str = "agent_orchestrator_callbacks_total";
 /// How long one call of an agent or the Brain Factory took.
 pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";

@@ -78,6 +78,7 @@ impl Cluster {
                     .await
                     .unwrap(),
                 brain: BrainFactoryClient::new(&settings).unwrap(),
+                callbacks: None,
                 metrics: Metrics::new(false).unwrap().into(),
                 capacity: 100,
                 generate_timeout: settings.generate_timeout,

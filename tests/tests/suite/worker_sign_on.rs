@@ -43,6 +43,7 @@ impl Beginner {
             host: "test".to_owned(),
             ledger,
             brain: BrainFactoryClient::new(&brain).unwrap(),
+            callbacks: None,
             metrics: Metrics::new(false).unwrap().into(),
             capacity: 1,
             generate_timeout: brain.generate_timeout,
