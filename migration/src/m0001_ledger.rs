@@ -251,6 +251,7 @@ fn callbacks() -> TableCreateStatement {
         .col(text("status"))
         .col(integer("attempts").default(0))
         .col(big_integer_null("due_at"))
+        .col(uuid_null("lease_worker"))
         .col(text_null("last_error"))
         .col(big_integer_null("ended_at"))
         .to_owned()

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod ledger_steps;
 pub mod private_servers;
 pub mod process;
+pub mod receiver;
 pub mod surface;
 pub mod tcp_proxy;
 pub mod test_broker;

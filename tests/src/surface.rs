@@ -91,6 +91,7 @@ impl Surface {
                 servers.settings.agents = changed.agents;
                 servers.settings.http = changed.http;
                 servers.settings.auth = changed.auth;
+                servers.settings.callbacks = changed.callbacks;
                 let worker = servers.worker(100).await?;
                 Self {
                     api: FullApi::start(servers.settings.clone()).await,

@@ -188,7 +188,7 @@ async fn garbage_and_nobody_are_failures_that_give_nothing_away() {
     for url in [
         format!("http://127.0.0.1:{port}/?token=secret"),
         format!("http://127.0.0.1:{closed}/?token=secret"),
-        format!("https://127.0.0.1:{port}/?token=secret"),
+        format!("https://127.0.0.1:{closed}/?token=secret"),
         "http://there-is-no-such-host.invalid/?token=secret".to_owned(),
     ] {
         let Told::Failed { reason, .. } = tell(&client, &url).await else {

@@ -1,7 +1,8 @@
 //! Callbacks that are owed: written with the outcome that they tell, claimed by workers under a lease, kept when done.
 //!
 //! Nobody holds an agent's row here. A row is claimed by moving its `due_at` to the end of the lease, so that a worker
-//! that crashes delays its attempts and loses none; the number of the attempt is the fence.
+//! that crashes delays its attempts and loses none, until the lease ends or the worker is recovered; the number of the
+//! attempt is the fence.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use uuid::Uuid;
 
 use super::convert::{at, count, name, small};
 use super::rows::Rows;
-use super::{Ledger, LedgerError};
+use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
-    CallbackClaim, CallbackOutcome, CallbackRecord, CallbackStatus, TaskId, Timestamp,
+    CallbackClaim, CallbackOutcome, CallbackRecord, CallbackStatus, TaskId, Timestamp, WorkerId,
     callback_target,
 };
 
@@ -67,7 +68,8 @@ pub(super) async fn owe(
     let body = "INSERT INTO callbacks (task_id, outcome_at, target, status, attempts, due_at) \
          SELECT id, now_at, host, new_status, 0, now_at FROM v WHERE v.id IS NOT NULL \
          ON CONFLICT (task_id) DO UPDATE SET outcome_at = excluded.outcome_at, target = excluded.target, \
-         status = excluded.status, attempts = 0, due_at = excluded.due_at, last_error = NULL, ended_at = NULL";
+         status = excluded.status, attempts = 0, due_at = excluded.due_at, last_error = NULL, ended_at = NULL, \
+         lease_worker = NULL";
     for statement in rows.into_statements(tx.get_database_backend(), columns, body) {
         tx.execute_raw(statement).await?;
     }
@@ -106,8 +108,8 @@ impl Ledger {
         Ok(waiting)
     }
 
-    /// Claims up to `limit` callbacks of a receiver that are due, the longest due first; nobody else gets them for
-    /// `lease`.
+    /// Claims up to `limit` callbacks of a receiver that are due, the longest due first, for `holder`; nobody else gets
+    /// them for `lease`.
     ///
     /// A crash after the commit leaves them due again when the lease ends.
     ///
@@ -115,6 +117,7 @@ impl Ledger {
     /// When the ledger does not take it.
     pub async fn claim_callbacks(
         &self,
+        holder: WorkerId,
         target: &str,
         limit: u32,
         now: Timestamp,
@@ -127,7 +130,7 @@ impl Ledger {
         let sql = format!(
             "WITH due AS MATERIALIZED (SELECT task_id AS id FROM callbacks WHERE target = $1 AND due_at <= $2 \
              ORDER BY due_at LIMIT $3 {skip}) \
-             UPDATE callbacks SET due_at = $4, attempts = attempts + 1 FROM due WHERE task_id = due.id \
+             UPDATE callbacks SET due_at = $4, lease_worker = $5, attempts = attempts + 1 FROM due WHERE task_id = due.id \
              RETURNING task_id, outcome_at, attempts"
         );
         let values = [
@@ -135,6 +138,7 @@ impl Ledger {
             now.as_micros().into(),
             i64::from(limit).into(),
             now.plus(lease).as_micros().into(),
+            holder.uuid().into(),
         ];
         let statement = Statement::from_sql_and_values(self.backend(), sql, values);
         let rows = self
@@ -185,7 +189,7 @@ impl Ledger {
             "done_at",
         ];
         let body = "UPDATE callbacks SET status = v.new_status, last_error = COALESCE(v.error, callbacks.last_error), \
-             due_at = v.due, ended_at = v.done_at FROM v WHERE callbacks.task_id = v.id \
+             due_at = v.due, ended_at = v.done_at, lease_worker = NULL FROM v WHERE callbacks.task_id = v.id \
              AND callbacks.outcome_at = v.outcome AND callbacks.attempts = v.number \
              AND callbacks.due_at IS NOT NULL";
         let statements = rows.into_statements(self.backend(), columns, body);
@@ -207,6 +211,20 @@ impl Ledger {
         let values = [task_id.uuid().into()];
         let rows = self.within(|db| db.query(sql, values)).await?;
         rows.first().map(record).transpose()
+    }
+
+    /// Lets others make the attempts that a worker was at when it went away.
+    pub(super) async fn free_callbacks(
+        &self,
+        db: &Connections,
+        holder: WorkerId,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let sql = "UPDATE callbacks SET due_at = $1, lease_worker = NULL \
+                   WHERE due_at IS NOT NULL AND lease_worker = $2";
+        let values = [now.as_micros().into(), holder.uuid().into()];
+        db.execute(sql, values).await?;
+        Ok(())
     }
 
     /// Drops the callback of an outcome that stands no longer.

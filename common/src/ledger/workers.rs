@@ -86,6 +86,7 @@ impl Ledger {
         }
         self.within(|db| async move {
             self.free_leases(db, lost, now).await?;
+            self.free_callbacks(db, lost, now).await?;
             forget(db, lost).await
         })
         .await?;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrator_common::callbacks::{ANSWER_TIMEOUT, CallbackClient, Told};
-use orchestrator_common::domain::{CallbackClaim, CallbackOutcome, TaskId, TaskRecord, Timestamp};
+use orchestrator_common::domain::{
+    CallbackClaim, CallbackOutcome, TaskId, TaskRecord, Timestamp, WorkerId,
+};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::TaskEvent;
 use orchestrator_common::metrics::Metrics;
@@ -24,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Receivers that one look finds.
 const MAX_TARGETS: u32 = 256;
-/// How long a claim keeps others away: longer than an attempt can take.
+/// How long a claim keeps others away, unless the worker is known to be lost: longer than an attempt can take.
 const LEASE: Duration = Duration::from_secs(4 * ANSWER_TIMEOUT.as_secs());
 /// How long attempts under way get to end when the worker stops.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
@@ -43,6 +45,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut teller = Teller {
+        worker_id: context.worker_id,
         ledger: context.ledger.clone(),
         metrics: Arc::clone(&context.metrics),
         client,
@@ -84,6 +87,7 @@ pub(crate) async fn warn_if_any_wait(ledger: &Ledger) {
 }
 
 struct Teller {
+    worker_id: WorkerId,
     ledger: Ledger,
     metrics: Arc<Metrics>,
     client: CallbackClient,
@@ -126,7 +130,7 @@ impl Teller {
                 let target = &waiting.target;
                 let claims = self
                     .ledger
-                    .claim_callbacks(target, free, now, LEASE)
+                    .claim_callbacks(self.worker_id, target, free, now, LEASE)
                     .await?;
                 self.begin(target, claims).await;
             }
