@@ -81,7 +81,17 @@ impl CallbackClient {
     /// When the certificates of the operating system cannot be read.
     pub fn new(key: SigningKey, targets: CallbackTargets) -> Result<Self, CallbackClientError> {
         let targets = Arc::new(targets);
-        let mut tcp = HttpConnector::new_with_resolver(Screened(Arc::clone(&targets)));
+        let resolver = Screened(Arc::clone(&targets));
+        Self::resolving(key, targets, resolver)
+    }
+
+    /// As [`Self::new`], with a resolver of its own.
+    pub(super) fn resolving(
+        key: SigningKey,
+        targets: Arc<CallbackTargets>,
+        resolver: Screened,
+    ) -> Result<Self, CallbackClientError> {
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -9,14 +9,18 @@ use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 use uuid::Uuid;
 
+use super::resolver::Screened;
 use super::{CallbackClient, SigningKey, Told};
 use crate::domain::{CallbackTargets, NotAllowed};
 
 const DOCUMENT: &[u8] = br#"{"event":"task.completed"}"#;
 
+fn key() -> SigningKey {
+    SigningKey::parse("0123456789abcdefghijklmnopqrstuv").unwrap()
+}
+
 fn client(allowed: &str) -> CallbackClient {
-    let key = SigningKey::parse("0123456789abcdefghijklmnopqrstuv").unwrap();
-    CallbackClient::new(key, CallbackTargets::parse(allowed).unwrap()).unwrap()
+    CallbackClient::new(key(), CallbackTargets::parse(allowed).unwrap()).unwrap()
 }
 
 async fn tell(client: &CallbackClient, url: &str) -> Told {
@@ -102,6 +106,19 @@ async fn an_address_that_may_not_be_called_is_not_called() {
     // The name resolves to addresses of which only one may be called.
     let told = tell(&client("127.0.0.1"), &format!("http://localhost:{port}/")).await;
     assert_eq!(told, Told::Delivered);
+}
+
+/// Names that mean the machine itself are refused unresolved, and which others do differs from machine to machine; so
+/// the text of this one is allowed, and what it resolves to is not.
+#[tokio::test]
+async fn a_name_that_resolves_to_a_private_address_is_not_called() {
+    let (port, asked) = receiver("127.0.0.1", answer("200 OK", "")).await;
+    let named = Arc::new(CallbackTargets::parse("localhost").unwrap());
+    let strict = Screened(Arc::default());
+    let client = CallbackClient::resolving(key(), named, strict).unwrap();
+    let told = tell(&client, &format!("http://localhost:{port}/")).await;
+    assert_eq!(told, Told::NotAllowed(NotAllowed::NotPublic));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

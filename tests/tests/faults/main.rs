@@ -8,6 +8,7 @@
     reason = "a test that fails may panic, in its helpers too"
 )]
 
+mod callbacks;
 mod hot_agent;
 mod postgres;
 mod processes;
