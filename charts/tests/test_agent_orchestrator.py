@@ -21,7 +21,10 @@ PLAIN = {}
 NO_VOLUME = {"persistence": {"enabled": False}, "serviceAccount": {"create": False}, "fullnameOverride": "orchestrator"}
 OWN_SECRETS = {
     "requireAuth": True,
-    "secret": {"jwtSecret": "jwt-" + "k" * 32, "llmApiKey": "llm-key-1", "postgresPassword": "pg-password-1"},
+    "secret": {
+        "jwtSecret": "jwt-" + "k" * 32, "llmApiKey": "llm-key-1", "webhookSecret": "whsec_" + "d2Vi" * 8,
+        "postgresPassword": "pg-password-1",
+    },
     "postgres": {"host": "postgres.data", "user": "agentic_user", "caSecretName": "postgres-authority"},
     "llm": {"baseUrl": "http://ollama:11434/v1", "model": "small"},
 }
@@ -29,6 +32,7 @@ EVERYTHING = {
     "requireAuth": True,
     "maxConcurrentAgentSessions": 100000,
     "shutdownGraceSeconds": 120,
+    "callbackAllowedHosts": "hooks.internal,10.0.0.0/8",
     "image": {"repository": "registry.example/agent-orchestrator", "tag": "1.2.3", "pullSecrets": ["registry"]},
     "secret": {"existingName": "orchestrator-secrets"},
     "brainFactory": {"host": "brain-factory"},
@@ -156,6 +160,7 @@ class Secrets(unittest.TestCase):
         self.assertEqual(decoded, {
             "JWT_SECRET": given["jwtSecret"],
             "LLM_API_KEY": given["llmApiKey"],
+            "WEBHOOK_SECRET": given["webhookSecret"],
             "POSTGRES_PASSWORD": given["postgresPassword"],
         })
         environment = environment_of(OWN_SECRETS)
@@ -226,6 +231,11 @@ class Pod(unittest.TestCase):
         mode = environment_of({"postgres": {"host": "p", "sslMode": "require"}})["POSTGRES_SSLMODE"]["value"]
         self.assertEqual(mode, "require")
 
+    def test_callbacks_go_nowhere_else_unless_hosts_are_named(self):
+        self.assertNotIn("CALLBACK_ALLOWED_HOSTS", environment_of(PLAIN))
+        allowed = environment_of(EVERYTHING)["CALLBACK_ALLOWED_HOSTS"]["value"]
+        self.assertEqual(allowed, "hooks.internal,10.0.0.0/8")
+
     def test_the_image_has_a_tag_that_says_what_it_is(self):
         version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
         self.assertEqual(container_of(PLAIN)["image"], f"agent-orchestrator:{version}")
@@ -239,6 +249,7 @@ class Refusal(unittest.TestCase):
             ({"requireAuth": True}, "secret"),
             ({"requireAuth": True, "secret": {"jwtSecret": "short"}}, "jwtSecret"),
             ({"secret": {"existingName": "mine", "jwtSecret": long_enough}}, "jwtSecret"),
+            ({"secret": {"webhookSecret": "short"}}, "webhookSecret"),
             ({"image": {"tag": "latest"}}, "tag"),
             ({"postgres": {"sslMode": "always"}}, "sslMode"),
             ({"postgres": {"sslMode": "require", "caSecretName": "authority"}}, "sslMode"),

@@ -41,7 +41,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $secret := .Values.secret -}}
 {{- if $secret.existingName -}}
 {{- $secret.existingName -}}
-{{- else if or $secret.jwtSecret $secret.llmApiKey $secret.postgresPassword -}}
+{{- else if or $secret.jwtSecret $secret.llmApiKey $secret.webhookSecret $secret.postgresPassword -}}
 {{- include "agent-orchestrator.fullname" . -}}
 {{- end -}}
 {{- end -}}
