@@ -20,7 +20,7 @@ impl MigrationName for Migration {
 }
 
 /// Indexes of which only some rows are part: they stay small however many tasks have ended.
-const PARTIAL_INDEXES: [&str; 7] = [
+const PARTIAL_INDEXES: [&str; 8] = [
     "CREATE INDEX tasks_runnable ON tasks (agent_id, priority DESC, submitted_at, task_id) WHERE status = 'queued'",
     "CREATE INDEX tasks_due ON tasks (run_at) WHERE status IN ('scheduled', 'retrying')",
     "CREATE INDEX tasks_expiring ON tasks (expires_at) \
@@ -28,6 +28,7 @@ const PARTIAL_INDEXES: [&str; 7] = [
     "CREATE INDEX tasks_running ON tasks (worker_id) WHERE status = 'running'",
     "CREATE INDEX tasks_to_cancel ON tasks (worker_id) WHERE cancel_requested AND status = 'running'",
     "CREATE INDEX callbacks_due ON callbacks (target, due_at) WHERE due_at IS NOT NULL",
+    "CREATE INDEX callbacks_leased ON callbacks (lease_worker) WHERE lease_worker IS NOT NULL",
     "CREATE INDEX agents_to_reconcile ON agents (reconcile_at) WHERE reconcile_at IS NOT NULL",
 ];
 

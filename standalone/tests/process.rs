@@ -257,6 +257,48 @@ async fn after_a_sigkill_every_accepted_task_is_finished_exactly_once() {
 }
 
 #[tokio::test]
+async fn a_callback_that_was_under_way_at_a_sigkill_is_made_after_the_next_start() {
+    let data = Folder::new();
+    let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", receiver.local_addr().unwrap());
+    let environment = [
+        ("WEBHOOK_SECRET", "0123456789abcdefghijklmnopqrstuv"),
+        ("CALLBACK_ALLOWED_HOSTS", "127.0.0.1"),
+    ];
+    let first = Running::start_with(&data.0, &environment);
+    first
+        .post("/orchestrator/register", json!({"agent_id": "a"}))
+        .await;
+    let task =
+        json!({"agent_id": "a", "task_type": "t", "task_data": {}, "callback_url": url.as_str()});
+    let accepted = first.post("/orchestrator/execute-task", task).await;
+    let task_id = accepted["task_id"].as_str().unwrap();
+    // Called, the receiver says nothing.
+    let _hanging = receiver.accept().await.unwrap();
+    first.kill();
+
+    let second = Running::start_with(&data.0, &environment);
+    let (mut caller, _) = tokio::time::timeout(DEADLINE, receiver.accept())
+        .await
+        .expect("the callback is made again")
+        .unwrap();
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut caller, answer)
+        .await
+        .unwrap();
+    let start = Instant::now();
+    loop {
+        let task = second.get(&format!("/orchestrator/tasks/{task_id}")).await;
+        if task["callback"]["status"] == "delivered" {
+            assert_eq!(task["callback"]["attempts"], 2);
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "{task} is not delivered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn ctrl_c_finishes_what_runs_and_keeps_what_waits() {
     let data = Folder::new();
     let first = Running::start(&data.0);

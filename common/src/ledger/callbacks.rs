@@ -220,8 +220,7 @@ impl Ledger {
         holder: WorkerId,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let sql = "UPDATE callbacks SET due_at = $1, lease_worker = NULL \
-                   WHERE due_at IS NOT NULL AND lease_worker = $2";
+        let sql = "UPDATE callbacks SET due_at = $1, lease_worker = NULL WHERE lease_worker = $2";
         let values = [now.as_micros().into(), holder.uuid().into()];
         db.execute(sql, values).await?;
         Ok(())

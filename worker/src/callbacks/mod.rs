@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrator_common::callbacks::{ANSWER_TIMEOUT, CallbackClient, Told};
-use orchestrator_common::domain::{
-    CallbackClaim, CallbackOutcome, TaskId, TaskRecord, Timestamp, WorkerId,
-};
+use orchestrator_common::domain::{CallbackClaim, CallbackOutcome, Timestamp, WorkerId};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::TaskEvent;
 use orchestrator_common::metrics::Metrics;
@@ -18,7 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::worker::WorkerContext;
-use places::Places;
+use places::{Change, Places};
 
 /// Time between two looks when nothing wakes this part.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -132,37 +130,18 @@ impl Teller {
                     .ledger
                     .claim_callbacks(self.worker_id, target, free, now, LEASE)
                     .await?;
-                self.begin(target, claims).await;
+                self.begin(target, claims);
             }
         }
         Ok(next)
     }
 
     /// Begins an attempt for each claim.
-    async fn begin(&mut self, target: &str, claims: Vec<CallbackClaim>) {
-        let ids: Vec<TaskId> = claims.iter().map(|claim| claim.task_id).collect();
-        let mut records: HashMap<TaskId, TaskRecord> = match self.ledger.tasks(&ids).await {
-            Ok(records) => records
-                .into_iter()
-                .map(|record| (record.task.task_id, record))
-                .collect(),
-            Err(error) => {
-                tracing::warn!(%error, "callbacks wait: their tasks could not be read");
-                let handed_back = claims.into_iter().map(|c| (c, CallbackOutcome::HandedBack));
-                self.settled.extend(handed_back);
-                return;
-            }
-        };
+    fn begin(&mut self, target: &str, claims: Vec<CallbackClaim>) {
         for claim in claims {
-            let record = records.remove(&claim.task_id);
-            let client = self.client.clone();
-            let outcome_at = claim.outcome_at;
             self.places.take(target);
-            let attempt = self.attempts.spawn(async move {
-                // Tried again by hand meanwhile, the task will have another outcome to tell.
-                let record = record.filter(|task| task.completed_at == Some(outcome_at))?;
-                Some(tell(&client, &record, outcome_at).await)
-            });
+            let (ledger, client) = (self.ledger.clone(), self.client.clone());
+            let attempt = self.attempts.spawn(attempt(ledger, client, claim.clone()));
             self.under_way
                 .insert(attempt.id(), (claim, target.to_owned()));
         }
@@ -181,10 +160,10 @@ impl Teller {
             return;
         };
         let answered = matches!(told, None | Some(Told::Delivered | Told::Gone));
-        self.places.give_back(&target, answered);
+        let change = self.places.give_back(&target, answered);
         let Some(told) = told else { return };
         let outcome = outcome_of(&claim, told);
-        log(&claim, &target, &outcome);
+        log(&claim, &target, &outcome, change);
         self.metrics.callback(&outcome);
         self.settled.push((claim, outcome));
     }
@@ -232,17 +211,22 @@ impl Teller {
     }
 }
 
-/// Makes one attempt.
-async fn tell(client: &CallbackClient, record: &TaskRecord, outcome_at: Timestamp) -> Told {
-    let event = TaskEvent::of(record, outcome_at);
-    let Some(url) = &record.task.callback_url else {
-        return broke_off();
-    };
-    match serde_json::to_vec(&event) {
-        Ok(document) => client.tell(url, event.message_id(), document.into()).await,
+/// Makes one attempt; `None` when the outcome stands no longer: tried again by hand, the task will have another to tell.
+async fn attempt(ledger: Ledger, client: CallbackClient, claim: CallbackClaim) -> Option<Told> {
+    let task = match ledger.task(claim.task_id).await {
+        Ok(task) => task.filter(|task| task.completed_at == Some(claim.outcome_at))?,
         Err(error) => {
-            tracing::error!(task_id = %event.task_id, %error, "a callback cannot be written");
-            broke_off()
+            tracing::warn!(task_id = %claim.task_id, %error, "a callback waits: its task cannot be read");
+            return Some(broke_off());
+        }
+    };
+    let event = TaskEvent::of(&task, claim.outcome_at);
+    let url = task.task.callback_url?;
+    match serde_json::to_vec(&event) {
+        Ok(document) => Some(client.tell(&url, event.message_id(), document.into()).await),
+        Err(error) => {
+            tracing::error!(task_id = %claim.task_id, %error, "a callback cannot be written");
+            Some(broke_off())
         }
     }
 }
@@ -270,8 +254,9 @@ fn outcome_of(claim: &CallbackClaim, told: Told) -> CallbackOutcome {
     }
 }
 
-/// Names the receiver by host and port only: the rest of the address may hold what only its owner is to know.
-fn log(claim: &CallbackClaim, target: &str, outcome: &CallbackOutcome) {
+/// Names the receiver by host and port only: the rest of the address may hold what only its owner is to know. Of a
+/// receiver that fails it says so once.
+fn log(claim: &CallbackClaim, target: &str, outcome: &CallbackOutcome, change: Option<Change>) {
     let CallbackClaim {
         task_id, attempt, ..
     } = claim;
@@ -283,11 +268,22 @@ fn log(claim: &CallbackClaim, target: &str, outcome: &CallbackOutcome) {
             tracing::info!(%task_id, attempt, target, "a callback is no longer wanted");
         }
         CallbackOutcome::Again(reason, at) => {
-            tracing::info!(%task_id, attempt, target, reason, next_attempt_at = %at, "a callback failed");
+            tracing::debug!(%task_id, attempt, target, reason, next_attempt_at = %at, "a callback failed");
         }
         CallbackOutcome::Abandoned(reason) => {
             tracing::warn!(%task_id, attempt, target, reason, "a callback was given up after a day");
         }
         CallbackOutcome::HandedBack => {}
+    }
+    match (change, outcome) {
+        (Some(Change::Fails), CallbackOutcome::Again(reason, _)) => {
+            tracing::warn!(
+                target,
+                reason,
+                "a receiver fails; its callbacks are tried again"
+            );
+        }
+        (Some(Change::Recovered), _) => tracing::info!(target, "a receiver takes callbacks again"),
+        (Some(Change::Fails) | None, _) => {}
     }
 }

@@ -16,6 +16,15 @@ const RESERVED: u32 = ALL / 2;
 /// Receivers that are remembered while nothing is under way for them.
 const MAX_KNOWN: usize = 4_096;
 
+/// What an attempt says about its receiver that was not known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It fails.
+    Fails,
+    /// It answers again.
+    Recovered,
+}
+
 /// Who has how many places.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -30,6 +39,8 @@ struct Receiver {
     taken: u32,
     /// How many of those it took while it was unproven.
     unproven: u32,
+    /// Whether the latest attempt failed.
+    fails: bool,
 }
 
 impl Places {
@@ -52,6 +63,7 @@ impl Places {
             limit: FIRST,
             taken: 0,
             unproven: 0,
+            fails: false,
         });
         receiver.taken += 1;
         self.taken += 1;
@@ -62,9 +74,12 @@ impl Places {
     }
 
     /// Gives a place back; `answered` is whether the receiver took what it was told.
-    pub(super) fn give_back(&mut self, target: &str, answered: bool) {
-        let Some(receiver) = self.receivers.get_mut(target) else {
-            return;
+    pub(super) fn give_back(&mut self, target: &str, answered: bool) -> Option<Change> {
+        let receiver = self.receivers.get_mut(target)?;
+        let change = match (std::mem::replace(&mut receiver.fails, !answered), answered) {
+            (false, false) => Some(Change::Fails),
+            (true, true) => Some(Change::Recovered),
+            (true, false) | (false, true) => None,
         };
         receiver.taken = receiver.taken.saturating_sub(1);
         receiver.limit = if answered {
@@ -80,6 +95,7 @@ impl Places {
         if self.receivers.len() > MAX_KNOWN {
             self.receivers.retain(|_, receiver| receiver.taken > 0);
         }
+        change
     }
 }
 
@@ -102,8 +118,9 @@ mod tests {
             take_all(&mut places, "good");
         }
         assert_eq!((places.free("good"), places.taken), (0, MOST));
-        for _ in 0..MOST {
-            places.give_back("good", false);
+        assert_eq!(places.give_back("good", false), Some(Change::Fails));
+        for _ in 1..MOST {
+            assert_eq!(places.give_back("good", false), None);
         }
         assert_eq!((places.free("good"), places.taken), (1, 0));
     }
