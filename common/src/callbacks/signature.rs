@@ -1,6 +1,7 @@
 //! Signatures after Standard Webhooks: receivers see that a callback is ours, unchanged, and not an old one sent again.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -12,9 +13,9 @@ const PREFIX: &str = "whsec_";
 /// The least number of bytes of a key.
 const MIN_BYTES: usize = 24;
 
-/// The key that signs callbacks.
+/// The key that signs callbacks; cheap to clone.
 #[derive(Clone)]
-pub struct SigningKey(hmac::Key);
+pub struct SigningKey(Arc<hmac::Key>);
 
 impl SigningKey {
     /// What [`Self::parse`] accepts.
@@ -28,7 +29,8 @@ impl SigningKey {
             Some(encoded) => STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?,
             None => secret.as_bytes().to_vec(),
         };
-        (bytes.len() >= MIN_BYTES).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        (bytes.len() >= MIN_BYTES)
+            .then(|| Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes))))
     }
 
     /// The value of `webhook-signature` for a message with this `webhook-id` and `webhook-timestamp`.
