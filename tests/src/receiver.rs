@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A `WEBHOOK_SECRET`; [`KEY`] in base64.
+/// A `WEBHOOK_SECRET`: the key below in base64.
 pub const SECRET: &str = "whsec_Y2FsbGJhY2tzIGFyZSBzaWduZWQgd2l0aCB0aGlzIGtleQ==";
 const KEY: &[u8] = b"callbacks are signed with this key";
 

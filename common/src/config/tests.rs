@@ -187,3 +187,29 @@ fn the_address_of_the_database_says_how_it_is_encrypted() {
         "{checked}"
     );
 }
+
+#[test]
+fn callbacks_need_a_secret_and_lead_outside_unless_hosts_are_named() {
+    let fault = |variables: &[(&str, &str)], url: &str| {
+        let url = Url::parse(url).unwrap();
+        let accepted = settings(variables).unwrap().callbacks.accept(Some(&url));
+        accepted.err().map(|faults| faults.to_string())
+    };
+    let secret = ("WEBHOOK_SECRET", "0123456789abcdefghijklmnopqrstuv");
+    let outside = "https://example.com/hook";
+    let inside = "http://10.0.0.1/hook";
+    let without = fault(&[], outside).unwrap();
+    assert!(without.starts_with("callback_url needs WEBHOOK_SECRET"));
+    assert_eq!(fault(&[secret], outside), None);
+    let refused = fault(&[secret], inside).unwrap();
+    assert!(refused.contains("CALLBACK_ALLOWED_HOSTS"), "{refused}");
+    let hosts = ("CALLBACK_ALLOWED_HOSTS", "hooks.internal, 10.0.0.0/8");
+    assert_eq!(fault(&[secret, hosts], inside), None);
+    assert!(settings(&[]).unwrap().callbacks.accept(None).is_ok());
+
+    let refused = |name: &str, value: &str| settings(&[(name, value)]).unwrap_err();
+    let short = refused("WEBHOOK_SECRET", "whsec_c2hvcnQ=");
+    assert!(short.starts_with("WEBHOOK_SECRET must be whsec_") && !short.contains("c2hvcnQ"));
+    let hosts = refused("CALLBACK_ALLOWED_HOSTS", "http://hooks.internal");
+    assert!(hosts.starts_with("CALLBACK_ALLOWED_HOSTS must be host names"));
+}
