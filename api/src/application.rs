@@ -168,9 +168,10 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> (Edge, 
         limits,
     } = context;
     let waiting = Arc::new(Semaphore::new(limits.waiting_readers));
+    let authenticator = Authenticator::new(&settings.auth);
     let service = Arc::new(Service {
         agents: AgentDirectory::new(ledger.clone(), settings.agents.max_queue_depth),
-        health: HealthBoard::new(dependencies),
+        health: HealthBoard::new(dependencies, authenticator.key_set().cloned()),
         tasks: TaskReader::new(ledger.clone(), beside),
         ledger,
         commands,
@@ -184,7 +185,7 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> (Edge, 
     let edge = Edge {
         api,
         routes,
-        authenticator: Authenticator::new(&settings.auth),
+        authenticator,
         metrics,
         limits,
         places: Semaphore::new(limits.concurrent_requests),

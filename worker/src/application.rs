@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use orchestrator_common::auth::Verifier;
+use orchestrator_common::auth::{Endorser, Verifier};
 use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
 use orchestrator_common::cache::{Cache, CacheUnavailable};
 use orchestrator_common::callbacks::{CallbackClient, CallbackClientError};
 use orchestrator_common::config::{ConfigError, Settings};
 use orchestrator_common::domain::{SettlementRules, WorkerId};
-use orchestrator_common::health::{Board, CacheCheck, ConsumingCheck, LedgerCheck};
+use orchestrator_common::health::{
+    Board, CacheCheck, ConsumingCheck, DependencyCheck, LedgerCheck,
+};
 use orchestrator_common::ledger::{Ledger, LedgerError, LedgerOptions};
 use orchestrator_common::messaging::{
     Broker, Decoder, Publisher, PublisherOptions, Supervisor, Topology,
@@ -20,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{Announcer, Bell, Reach};
-use crate::consume::{self, Admission, Reception};
+use crate::consume::{self, Admission, Checks, Reception};
 use crate::health::{self, Doors, Readiness, Vitals, prove_subscription};
 use crate::outward::Outward;
 use crate::worker::{Worker, WorkerContext};
@@ -65,6 +67,7 @@ pub struct Application {
     brain: BrainFactoryClient,
     callbacks: Option<CallbackClient>,
     metrics: Arc<Metrics>,
+    endorser: Option<Endorser>,
     health: Option<TcpListener>,
     started: Instant,
 }
@@ -85,6 +88,7 @@ impl Application {
             brain: BrainFactoryClient::new(&settings.brain_factory)?,
             callbacks: CallbackClient::of(&settings.callbacks)?,
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
+            endorser: Endorser::new(&settings.auth)?,
             settings,
             health: None,
             started: Instant::now(),
@@ -131,27 +135,26 @@ impl Application {
             Supervisor::new(self.consuming, Arc::clone(&self.topology), stop.clone());
         let ended = CancellationToken::new();
         let _answers_until_the_end = ended.clone().drop_guard();
+        let verifier = Verifier::new(&self.settings.auth).map(Arc::new);
         if let Some(listener) = self.health.take() {
             let doors = Doors {
                 vitals: Arc::clone(&vitals),
                 readiness: Readiness {
                     worker_id: self.worker_id,
-                    board: Board::new(vec![
-                        Arc::new(LedgerCheck(ledger.clone())),
-                        Arc::new(ConsumingCheck(supervisor.consuming())),
-                        Arc::new(CacheCheck(self.cache.clone())),
-                    ]),
+                    board: Board::new(checks(
+                        &ledger,
+                        &supervisor,
+                        &self.cache,
+                        verifier.as_deref(),
+                    )),
                     vitals: Arc::clone(&vitals),
                     started: self.started,
                     stopping: stop.clone(),
                 },
                 metrics: Arc::clone(&self.metrics),
-                verifier: self
-                    .settings
-                    .http
-                    .metrics_require_auth
-                    .then(|| Verifier::new(&self.settings.auth))
-                    .flatten(),
+                verifier: verifier
+                    .clone()
+                    .filter(|_| self.settings.http.metrics_require_auth),
             };
             tokio::spawn(health::serve(listener, Arc::new(doors), ended));
         }
@@ -201,6 +204,8 @@ impl Application {
             outward: outward.clone(),
         };
         let worker = Worker::with_vitals(context, Arc::clone(&vitals));
+        let checks = self.endorser.take().zip(verifier);
+        let checks = checks.map(|(endorser, verifier)| Checks { endorser, verifier });
         let reception = Arc::new(Reception {
             worker_id: self.worker_id,
             ledger: ledger.clone(),
@@ -213,7 +218,7 @@ impl Application {
                 max_body_bytes: self.settings.http.max_body_bytes,
                 ..Decoder::default()
             },
-            admission: Admission::new(&self.settings.auth),
+            admission: Admission::new(checks),
             metrics: Arc::clone(&self.metrics),
             shutdown: stop.clone(),
         });
@@ -243,6 +248,24 @@ impl Application {
         ledger.close().await;
         worked
     }
+}
+
+/// What the readiness probe asks.
+fn checks(
+    ledger: &Ledger,
+    supervisor: &Supervisor,
+    cache: &Cache,
+    verifier: Option<&Verifier>,
+) -> Vec<Arc<dyn DependencyCheck>> {
+    let mut checks: Vec<Arc<dyn DependencyCheck>> = vec![
+        Arc::new(LedgerCheck(ledger.clone())),
+        Arc::new(ConsumingCheck(supervisor.consuming())),
+        Arc::new(CacheCheck(cache.clone())),
+    ];
+    if let Some(keys) = verifier.and_then(Verifier::key_set) {
+        checks.push(Arc::new(keys.clone()));
+    }
+    checks
 }
 
 /// Prepares for the ledger; nothing is asked of it yet.

@@ -73,8 +73,8 @@ impl<'a, D: Demand> ApiExtractor<'a> for Caller<D> {
             MetaSecurityScheme {
                 ty: "http",
                 description: Some(
-                    "A JWT signed with HS256, needed when REQUIRE_AUTH is true. `exp` is needed; the subject is `sub` \
-                     or `user_id`; what it allows is taken from `role`/`roles` (viewer: read; user: read and write; \
+                    "A JWT, needed when REQUIRE_AUTH is true, signed with the one algorithm that JWT_ALGORITHM names \
+                     (HS256, RS256, ES256 or EdDSA). `exp` is needed; the subject is `sub` or `user_id`; what it allows is taken from `role`/`roles` (viewer: read; user: read and write; \
                      admin: everything), `permissions` and `scope` (read, write, admin).",
                 ),
                 name: None,

@@ -8,6 +8,7 @@ pub(crate) use token::Authenticator;
 
 pub use orchestrator_common::auth::Level;
 use orchestrator_common::auth::Levels;
+use orchestrator_common::commands::RETRY_AFTER;
 
 use crate::problem::ApiError;
 
@@ -30,6 +31,8 @@ pub(crate) enum Identity {
         /// Whether a token was sent at all.
         sent: bool,
     },
+    /// Authentication is on, and what tokens are checked with cannot be had now.
+    Undecided,
 }
 
 impl Identity {
@@ -43,6 +46,7 @@ impl Identity {
                 reason,
                 sent: *sent,
             }),
+            Self::Undecided => Err(ApiError::Unavailable(RETRY_AFTER)),
         }
     }
 }

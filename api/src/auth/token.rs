@@ -1,6 +1,6 @@
 //! Who sent a request, by its `Authorization` header.
 
-use orchestrator_common::auth::{Bearer, Verifier};
+use orchestrator_common::auth::{Bearer, KeySet, TokenError, Verifier};
 use orchestrator_common::config::AuthSettings;
 use poem::http::{HeaderMap, header};
 
@@ -20,8 +20,13 @@ impl Authenticator {
         }
     }
 
+    /// The keys that the issuer publishes, if tokens are checked with such.
+    pub(crate) fn key_set(&self) -> Option<&KeySet> {
+        self.verifier.as_ref()?.key_set()
+    }
+
     /// Who sent a request with these headers.
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Identity {
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Identity {
         let Some(verifier) = &self.verifier else {
             return Identity::Anyone;
         };
@@ -38,9 +43,13 @@ impl Authenticator {
         let Ok(text) = value.to_str() else {
             return refused("the header Authorization cannot be read");
         };
-        match verifier.verify(text) {
+        match verifier.verify(text).await {
             Ok(Bearer { subject, levels }) => Identity::Known { subject, levels },
-            Err(reason) => refused(reason),
+            Err(TokenError::Unacceptable(reason)) => refused(reason),
+            Err(TokenError::UnknownKey) => {
+                refused("the token is signed with a key that is not known")
+            }
+            Err(TokenError::NoKeys) => Identity::Undecided,
         }
     }
 }
@@ -52,3 +61,7 @@ const fn refused(reason: &'static str) -> Identity {
 #[cfg(test)]
 #[path = "token_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "attack_tests.rs"]
+mod attack_tests;

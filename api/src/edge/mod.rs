@@ -67,7 +67,7 @@ impl Edge {
         let scope = Arc::new(RequestScope::new(
             &request,
             &span,
-            self.authenticator.identify(request.headers()),
+            self.authenticator.identify(request.headers()).await,
             self.max_body_bytes,
             self.limits.body_time,
         ));
@@ -121,7 +121,7 @@ impl Edge {
         let actor = match &scope.identity {
             Identity::Anyone => "anonymous",
             Identity::Known { subject, .. } => subject,
-            Identity::Refused { .. } => "unknown",
+            Identity::Refused { .. } | Identity::Undecided => "unknown",
         };
         self.refusals.take(AuditEntry {
             at: Timestamp::now(),

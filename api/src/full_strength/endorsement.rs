@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use orchestrator_common::auth::{Level, Verifier};
-use orchestrator_common::config::AuthSettings;
+use orchestrator_common::auth::{Endorser, Level};
+use orchestrator_common::config::{AuthSettings, ConfigError};
 use orchestrator_common::messaging::Command;
 
 /// Who the tokens name.
@@ -17,7 +17,7 @@ const USE: Duration = Duration::from_secs(3_600);
 /// Makes the tokens, and keeps them for a while.
 #[derive(Debug)]
 pub(super) struct Endorsement {
-    verifier: Option<Verifier>,
+    endorser: Option<Endorser>,
     write: Kept,
     administer: Kept,
 }
@@ -25,12 +25,16 @@ pub(super) struct Endorsement {
 type Kept = ArcSwapOption<(Instant, String)>;
 
 impl Endorsement {
-    pub(super) fn new(settings: &AuthSettings) -> Self {
-        Self {
-            verifier: Verifier::new(settings),
+    /// Follows the settings.
+    ///
+    /// # Errors
+    /// When there is no `JWT_SECRET` to sign with.
+    pub(super) fn new(settings: &AuthSettings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            endorser: Endorser::new(settings)?,
             write: Kept::empty(),
             administer: Kept::empty(),
-        }
+        })
     }
 
     /// The `authorization` header for `command`; `None` when authentication is off.
@@ -56,7 +60,7 @@ impl Endorsement {
 
     /// The same for what needs `level`.
     pub(super) fn for_level(&self, level: Level) -> Result<Option<Arc<(Instant, String)>>, String> {
-        let Some(verifier) = &self.verifier else {
+        let Some(endorser) = &self.endorser else {
             return Ok(None);
         };
         let kept = match level {
@@ -66,7 +70,7 @@ impl Endorsement {
         if let Some(token) = kept.load_full().filter(|token| token.0.elapsed() < USE) {
             return Ok(Some(token));
         }
-        let header = verifier
+        let header = endorser
             .endorse(SUBJECT, level)
             .map_err(|e| e.to_string())?;
         let token = Arc::new((Instant::now(), header));

@@ -80,6 +80,7 @@ impl FullStrength {
     /// When a setting cannot be used.
     pub async fn build(settings: Settings, listener: TcpListener) -> Result<Self, BuildError> {
         let settings = Arc::new(settings);
+        let endorsement = Endorsement::new(&settings.auth)?;
         let ledger = open_ledger(&settings).await?;
         let cache = Cache::new(&settings.redis, &settings.rabbitmq.prefix)?;
         let topology = Arc::new(Topology::new(&settings.rabbitmq)?);
@@ -115,7 +116,7 @@ impl FullStrength {
             ledger.clone(),
             cache.clone(),
             recent.clone(),
-            Endorsement::new(&settings.auth),
+            endorsement,
         );
         let readers = WaitingReaders::default();
         let hearing = hear(cache.clone(), readers.clone());

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use orchestrator_common::auth::KeySet;
 use orchestrator_common::health::{Board, Finding};
 
 use super::report::{DependencyReport, DependencyState};
@@ -13,18 +14,22 @@ pub(crate) struct HealthBoard {
     board: Board,
     /// In the order of the board.
     carries: Vec<Carries>,
+    /// Without any of them nobody can be let in.
+    keys: Option<KeySet>,
     started: Instant,
 }
 
 impl HealthBoard {
-    pub(crate) fn new(dependencies: Vec<Dependency>) -> Self {
+    pub(crate) fn new(dependencies: Vec<Dependency>, keys: Option<KeySet>) -> Self {
         let (checks, carries) = dependencies
             .into_iter()
+            .chain(keys.clone().map(Dependency::token_keys))
             .map(|dependency| (dependency.check, dependency.carries))
             .unzip();
         Self {
             board: Board::new(checks),
             carries,
+            keys,
             started: Instant::now(),
         }
     }
@@ -48,7 +53,8 @@ impl HealthBoard {
         let up = self.carries.iter().zip(findings);
         let carries_on = up
             .filter(|(_, finding)| finding.up)
-            .any(|(carries, _)| carries.accepting || carries.reading);
+            .any(|(carries, _)| carries.accepting || carries.reading)
+            && self.keys.as_ref().is_none_or(KeySet::is_known);
         match (carries_on, findings.iter().all(|finding| finding.up)) {
             (true, true) => Health::Healthy,
             (true, false) => Health::Degraded,

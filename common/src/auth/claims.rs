@@ -5,9 +5,6 @@ use serde_json::Value;
 
 use super::{Level, Levels};
 
-/// The `type` of tokens that the API makes for its messages.
-pub(super) const MESSAGE_TYPE: &str = "message";
-
 /// What a token says. The two issuers use different names, so every claim may be absent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
@@ -17,6 +14,8 @@ pub(super) struct Claims {
     user_id: Value,
     #[serde(default, rename = "type")]
     kind: Value,
+    #[serde(default)]
+    typ: Value,
     #[serde(default)]
     role: Value,
     #[serde(default)]
@@ -28,17 +27,14 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Whether it was made by the API for a message that it sends.
-    pub(super) fn are_for_a_message(&self) -> bool {
-        self.kind == MESSAGE_TYPE
-    }
-
     /// Whether it is a token for access; the issuer that writes no `type` issues no other kind.
+    ///
+    /// Some issuers sign tokens of every kind with one key and name the kind in `typ`: to them `Bearer` is access.
     pub(super) fn are_for_access(&self) -> bool {
-        match &self.kind {
-            Value::Null => true,
-            kind => kind == "access",
-        }
+        let says = |claim: &Value, access: &[&str]| {
+            claim.is_null() || claim.as_str().is_some_and(|kind| access.contains(&kind))
+        };
+        says(&self.kind, &["access"]) && says(&self.typ, &["access", "Bearer"])
     }
 
     /// `sub`, else `user_id`.

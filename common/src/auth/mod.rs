@@ -1,11 +1,38 @@
 //! Bearer tokens: what they allow, for HTTP requests and for messages alike.
 
 mod claims;
+mod endorsement;
+mod key_set;
 mod verifier;
 
 use std::fmt;
 
-pub use verifier::{Bearer, Verifier};
+pub use endorsement::Endorser;
+pub use key_set::KeySet;
+pub use verifier::Verifier;
+
+/// Whoever bears an acceptable token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// The token's subject.
+    pub subject: String,
+    /// What it allows.
+    pub levels: Levels,
+}
+
+/// Why the bearer of a token is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The token will not do.
+    #[error("{0}")]
+    Unacceptable(&'static str),
+    /// It is signed with a key that its issuer does not publish, as far as was known a moment ago.
+    #[error("the token is signed with a key that is not known")]
+    UnknownKey,
+    /// It cannot be checked now: the issuer's keys cannot be fetched.
+    #[error("the keys that tokens are checked with cannot be fetched now")]
+    NoKeys,
+}
 
 /// What a token can allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,40 +1,31 @@
-//! Checking bearer tokens. The algorithm is pinned by configuration and never read from the token.
+//! Checking callers' tokens. Algorithm and keys are pinned by configuration, whatever a token says of itself.
 
 use std::fmt;
-use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, get_current_timestamp,
-};
-use serde_json::json;
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 
 use super::claims::Claims;
-use super::claims::MESSAGE_TYPE;
-use super::{Level, Levels};
-use crate::config::AuthSettings;
+use super::key_set::{KeySet, Pace};
+use super::{Bearer, TokenError};
+use crate::config::{AuthSettings, TokenKeys};
 
 /// The longest `Authorization` header that is looked at, in bytes.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 /// How far the clocks of issuer and orchestrator may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// How long an endorsement holds: longer than any message should wait.
-const ENDORSEMENT: Duration = Duration::from_secs(30 * 86_400);
-
-/// Whoever bears an acceptable token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bearer {
-    /// The token's subject.
-    pub subject: String,
-    /// What it allows.
-    pub levels: Levels,
-}
+/// What the header of a token for access may say it is (`typ`), after RFC 7519 and RFC 9068.
+const ACCESS_TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// Checks tokens, when authentication is on.
 pub struct Verifier {
-    key: DecodingKey,
-    endorsing: EncodingKey,
+    keys: Keys,
     validation: Validation,
+}
+
+enum Keys {
+    One(DecodingKey),
+    Published(KeySet),
 }
 
 impl fmt::Debug for Verifier {
@@ -44,89 +35,148 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Follows the settings; `None` when no token is needed.
+    /// Follows the settings; `None` when no token is needed. Must be called within a Tokio runtime: keys that the issuer
+    /// publishes are fetched from now on.
     #[must_use]
     pub fn new(settings: &AuthSettings) -> Option<Self> {
-        let secret = settings.jwt_secret.expose().as_bytes();
-        settings.required.then(|| {
-            let mut validation = Validation::new(Algorithm::HS256);
-            validation.leeway = LEEWAY_SECONDS;
-            validation.validate_nbf = true;
-            Self {
-                key: DecodingKey::from_secret(secret),
-                endorsing: EncodingKey::from_secret(secret),
-                validation,
-            }
-        })
+        Self::at_pace(settings, Pace::default())
     }
 
-    /// Who bears the token of `header`, the value of an HTTP request's `Authorization` header.
+    pub(super) fn at_pace(settings: &AuthSettings, pace: Pace) -> Option<Self> {
+        if !settings.required {
+            return None;
+        }
+        let (keys, algorithm) = match &settings.keys {
+            TokenKeys::Shared => {
+                let secret = settings.jwt_secret.expose().as_bytes();
+                (
+                    Keys::One(DecodingKey::from_secret(secret)),
+                    Algorithm::HS256,
+                )
+            }
+            TokenKeys::Public(algorithm, key) => (Keys::One(key.clone()), algorithm.in_tokens()),
+            TokenKeys::Published(algorithm, address) => {
+                let set = KeySet::follow(*algorithm, address.clone(), pace);
+                (Keys::Published(set), algorithm.in_tokens())
+            }
+        };
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        for (claim, expected) in [("iss", &settings.issuer), ("aud", &settings.audience)] {
+            if expected.is_some() {
+                validation.required_spec_claims.insert(claim.to_owned());
+            }
+        }
+        validation.iss = settings.issuer.clone().map(|issuer| [issuer].into());
+        validation.aud = settings.audience.clone().map(|audience| [audience].into());
+        Some(Self { keys, validation })
+    }
+
+    /// The keys that the issuer publishes, if tokens are checked with such.
+    #[must_use]
+    pub const fn key_set(&self) -> Option<&KeySet> {
+        match &self.keys {
+            Keys::One(_) => None,
+            Keys::Published(set) => Some(set),
+        }
+    }
+
+    /// Who bears the token of `header`, the value of an `Authorization` header.
+    ///
+    /// Takes time only when the token names a key that is not known.
     ///
     /// # Errors
     /// Why it is not acceptable: enough for its bearer to fix their side, nothing about ours.
-    pub fn verify(&self, header: &str) -> Result<Bearer, &'static str> {
-        self.verify_where(header, Claims::are_for_access)
+    pub async fn verify(&self, header: &str) -> Result<Bearer, TokenError> {
+        let token = Token::read(header)?;
+        // Before any key is looked for: what could not be let in by any key fetches none.
+        if !self.validation.algorithms.contains(&token.header.alg) {
+            return Err(INVALID);
+        }
+        if token.header.typ.is_some() && !ACCESS_TYPES.iter().any(|kind| token.is_of_type(kind)) {
+            return Err(TokenError::Unacceptable("the token is not an access token"));
+        }
+        match &self.keys {
+            Keys::One(key) => bearer_of(token.text, key, &self.validation),
+            Keys::Published(set) => {
+                let key = set.key(token.header.kid.as_deref()).await?;
+                bearer_of(token.text, &key, &self.validation)
+            }
+        }
+    }
+}
+
+const INVALID: TokenError = TokenError::Unacceptable("the token is not valid");
+
+/// A token that has not been checked yet.
+pub(super) struct Token<'a> {
+    pub(super) text: &'a str,
+    header: Header,
+}
+
+impl<'a> Token<'a> {
+    /// Takes a token out of the value of an `Authorization` header.
+    pub(super) fn read(header: &'a str) -> Result<Self, TokenError> {
+        if header.len() > MAX_HEADER_BYTES {
+            return Err(TokenError::Unacceptable("the token is too long"));
+        }
+        let text = match header.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => {
+                return Err(TokenError::Unacceptable(
+                    "the header Authorization must hold a bearer token",
+                ));
+            }
+        };
+        let header = jsonwebtoken::decode_header(text).map_err(|_| INVALID)?;
+        // An extension that has to be understood, and we understand none (RFC 7515, 4.1.11). `b64` would change what is
+        // signed.
+        if header.crit.is_some() {
+            return Err(INVALID);
+        }
+        Ok(Self { text, header })
     }
 
-    /// Who bears the token of `header`, a message's `authorization` header: a caller, or the API that endorsed it.
-    ///
-    /// # Errors
-    /// As [`Self::verify`].
-    pub fn verify_message(&self, header: &str) -> Result<Bearer, &'static str> {
-        self.verify_where(header, |claims| {
-            claims.are_for_access() || claims.are_for_a_message()
+    /// Whether its header says that it is a `kind`, as a media type with or without `application/`.
+    pub(super) fn is_of_type(&self, kind: &str) -> bool {
+        self.header.typ.as_deref().is_some_and(|said| {
+            let said = said.to_ascii_lowercase();
+            said.strip_prefix("application/").unwrap_or(&said) == kind
         })
     }
+}
 
-    fn verify_where(
-        &self,
-        header: &str,
-        acceptable: impl Fn(&Claims) -> bool,
-    ) -> Result<Bearer, &'static str> {
-        if header.len() > MAX_HEADER_BYTES {
-            return Err("the token is too long");
-        }
-        let token = match header.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err("the header Authorization must hold a bearer token"),
-        };
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .map_err(|error| reason_of(error.kind()))?
-            .claims;
-        if !acceptable(&claims) {
-            return Err("the token is not an access token");
-        }
-        let subject = claims.subject().ok_or("the token names no subject")?;
-        let levels = claims.levels();
-        Ok(Bearer { subject, levels })
+/// Who bears `token`, if it is signed with `key`, valid now, for access, and names somebody.
+pub(super) fn bearer_of(
+    token: &str,
+    key: &DecodingKey,
+    validation: &Validation,
+) -> Result<Bearer, TokenError> {
+    let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
+        .map_err(|error| TokenError::Unacceptable(reason_of(error.kind())))?
+        .claims;
+    if !claims.are_for_access() {
+        return Err(TokenError::Unacceptable("the token is not an access token"));
     }
-
-    /// The `authorization` header of a message that the API sends for a caller whom it has let in.
-    ///
-    /// The caller's own token may run out while the message waits for a worker, and an accepted task must not be lost
-    /// for that. It allows `level` only, and only in a message: whoever reads the queue can do nothing over HTTP with it.
-    ///
-    /// # Errors
-    /// When the token cannot be signed.
-    pub fn endorse(
-        &self,
-        subject: &str,
-        level: Level,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
-        let exp = get_current_timestamp() + ENDORSEMENT.as_secs();
-        let claims =
-            json!({"sub": subject, "scope": level.as_str(), "type": MESSAGE_TYPE, "exp": exp});
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.endorsing)?;
-        Ok(format!("Bearer {token}"))
-    }
+    let subject = claims
+        .subject()
+        .ok_or(TokenError::Unacceptable("the token names no subject"))?;
+    let levels = claims.levels();
+    Ok(Bearer { subject, levels })
 }
 
 fn reason_of(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ExpiredSignature => "the token has expired",
         ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks a claim that is needed: exp",
+        ErrorKind::MissingRequiredClaim(claim) => match claim.as_str() {
+            "iss" => "the token lacks a claim that is needed: iss",
+            "aud" => "the token lacks a claim that is needed: aud",
+            _ => "the token lacks a claim that is needed: exp",
+        },
         ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
         _ => "the token is not valid",
     }
 }

@@ -20,4 +20,5 @@ pub use error::{ClientError, ExecuteError, GenerateError, ProbeError};
 pub use execute::{EXECUTE_GRACE, ExecuteCall};
 pub use execution::Execution;
 pub use outcome::{BUSY_DELAY, RECREATE_DELAY, outcome_of};
+pub(crate) use transport::{HttpClient, document, http_client};
 pub use transport::{MAX_ANSWER_BYTES, MAX_RETRY_AFTER};

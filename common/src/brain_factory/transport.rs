@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::percent_decode_str;
 use tower_service::Service;
+use url::Position::{AfterQuery, BeforePath};
 use url::Url;
 
 use super::error::ClientError;
@@ -46,11 +47,11 @@ const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// The one HTTP client of a process. Without the layers of a general client (redirects, cookies, retries), of which a
 /// call to an agent wants none: ten thousand of them are in flight at a time, and each layer has its state for each.
-pub(super) type HttpClient = Client<Prompt<HttpsConnector<HttpConnector>>, Full<Bytes>>;
+pub(crate) type HttpClient = Client<Prompt<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
 /// Idle connections are kept without a limit per host: there are never more than were in flight within
 /// [`IDLE_TIMEOUT`].
-pub(super) fn http_client() -> Result<HttpClient, ClientError> {
+pub(crate) fn http_client() -> Result<HttpClient, ClientError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -73,7 +74,7 @@ pub(super) fn http_client() -> Result<HttpClient, ClientError> {
 
 /// Connects within [`CONNECT_TIMEOUT`], or not at all.
 #[derive(Clone, Debug)]
-pub(super) struct Prompt<C>(C);
+pub(crate) struct Prompt<C>(C);
 
 impl<C> Service<Uri> for Prompt<C>
 where
@@ -206,7 +207,7 @@ pub(super) enum Broken {
     Lost(String),
     /// The deadline passed.
     TimedOut(Duration),
-    /// The answer is larger than [`MAX_ANSWER_BYTES`].
+    /// The answer is larger than it may be.
     TooLarge,
 }
 
@@ -216,7 +217,31 @@ pub(super) async fn call(
     request: http::request::Builder,
     deadline: Duration,
 ) -> Result<Answer, Broken> {
-    exchange(client, request, Bytes::new(), deadline).await
+    exchange(client, request, Bytes::new(), MAX_ANSWER_BYTES, deadline).await
+}
+
+/// The document at `address`, of at most `limit` bytes, all within `deadline`; else why there is none. Redirects are
+/// not followed.
+pub(crate) async fn document(
+    client: &HttpClient,
+    address: &Url,
+    limit: usize,
+    deadline: Duration,
+) -> Result<Vec<u8>, String> {
+    let read = async {
+        let (base, path) = (&address[..BeforePath], &address[BeforePath..AfterQuery]);
+        let request = request(Method::GET, base, path)?;
+        exchange(client, request, Bytes::new(), limit, deadline).await
+    };
+    match read.await {
+        Ok(answer) if answer.class() == StatusClass::Success => Ok(answer.body),
+        Ok(answer) => Err(format!("status {}", answer.status)),
+        Err(Broken::NotSent(reason) | Broken::Lost(reason)) => Err(reason),
+        Err(Broken::TimedOut(deadline)) => {
+            Err(format!("no answer within {} s", deadline.as_secs()))
+        }
+        Err(Broken::TooLarge) => Err(format!("more than {limit} bytes")),
+    }
 }
 
 /// Sends a request with a JSON body and reads the answer, all within `deadline`.
@@ -228,25 +253,30 @@ pub(super) async fn call_with(
 ) -> Result<Answer, Broken> {
     let json_type = HeaderValue::from_static("application/json");
     let request = request.header(CONTENT_TYPE, json_type);
-    exchange(client, request, json.into(), deadline).await
+    exchange(client, request, json.into(), MAX_ANSWER_BYTES, deadline).await
 }
 
 async fn exchange(
     client: &HttpClient,
     request: http::request::Builder,
     body: Bytes,
+    limit: usize,
     deadline: Duration,
 ) -> Result<Answer, Broken> {
     let request = request
         .body(Full::new(body))
         .map_err(|error| Broken::NotSent(clip(&error.to_string())))?;
-    match tokio::time::timeout(deadline, send(client, request)).await {
+    match tokio::time::timeout(deadline, send(client, request, limit)).await {
         Ok(answer) => answer,
         Err(_) => Err(Broken::TimedOut(deadline)),
     }
 }
 
-async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Answer, Broken> {
+async fn send(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<Answer, Broken> {
     let response = client.request(request).await.map_err(|error| {
         let message = root_cause(&error);
         if error.is_connect() {
@@ -258,7 +288,7 @@ async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Answ
     let status = response.status();
     let retry_after = retry_after(response.headers()).map(|wish| wish.min(MAX_RETRY_AFTER));
     let body = if status.is_success() {
-        body(response.into_body(), MAX_ANSWER_BYTES).await?
+        body(response.into_body(), limit).await?
     } else {
         // The status alone says what to do; its explanation is welcome, not needed.
         body(response.into_body(), MAX_ERROR_BYTES)

@@ -2,7 +2,10 @@
 //!
 //! The names and defaults are those of the service description; what goes beyond it follows its style.
 
+mod auth;
 mod callbacks;
+mod http;
+mod key_pair;
 mod reader;
 mod secret;
 mod servers;
@@ -15,7 +18,10 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use auth::{AuthSettings, TokenKeys};
 pub use callbacks::CallbackSettings;
+pub use http::{AllowedOrigins, HttpSettings, RateLimit};
+pub use key_pair::KeyPairAlgorithm;
 pub use reader::{ConfigError, Reader};
 pub use secret::Secret;
 pub use servers::{DatabaseSettings, RabbitMqSettings, RedisSettings};
@@ -48,28 +54,6 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// How long a stopping process waits for what it runs.
     pub shutdown_grace: Duration,
-}
-
-/// Where and how the API listens.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// Address to bind.
-    pub host: String,
-    /// Port to bind.
-    pub port: u16,
-    /// The largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// Whether `/metrics` needs a token when authentication is on.
-    pub metrics_require_auth: bool,
-}
-
-/// Authentication of callers.
-#[derive(Clone, Debug)]
-pub struct AuthSettings {
-    /// Whether a token is needed.
-    pub required: bool,
-    /// The HS256 key; at least 32 bytes when `required`.
-    pub jwt_secret: Secret,
 }
 
 /// What holds for every agent that says nothing else.
@@ -151,13 +135,8 @@ impl Settings {
     pub fn from_variables(variables: BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let env = Reader::new(variables);
         Ok(Self {
-            http: HttpSettings {
-                host: env.text("AGENT_ORCHESTRATOR_HOST", "0.0.0.0")?,
-                port: env.number("AGENT_ORCHESTRATOR_PORT", 8200, 0, 65_535)?,
-                max_body_bytes: env.number("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864)?,
-                metrics_require_auth: env.boolean("METRICS_REQUIRE_AUTH", false)?,
-            },
-            auth: auth(&env)?,
+            http: http::http(&env)?,
+            auth: auth::auth(&env)?,
             database: servers::database(&env)?,
             redis: servers::redis(&env)?,
             rabbitmq: servers::rabbitmq(&env)?,
@@ -191,18 +170,6 @@ impl Settings {
             shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0, 86_400)?,
         })
     }
-}
-
-fn auth(env: &Reader) -> Result<AuthSettings, ConfigError> {
-    let required = env.boolean("REQUIRE_AUTH", false)?;
-    let jwt_secret = env.optional("JWT_SECRET").unwrap_or_default();
-    if required {
-        secret::check_strength("JWT_SECRET", &jwt_secret)?;
-    }
-    Ok(AuthSettings {
-        required,
-        jwt_secret: Secret::new(jwt_secret),
-    })
 }
 
 fn brain_factory(env: &Reader) -> Result<BrainFactorySettings, ConfigError> {

@@ -29,8 +29,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Parts of the keys that tutorials and example files use.
-const WELL_KNOWN: [&str; 8] = [
+/// Parts of the keys that tutorials and example files use, and of what is no secret.
+const WELL_KNOWN: [&str; 9] = [
+    // A public key, which everybody knows.
+    "-----begin",
     "secret-key",
     "secret_key",
     "secretkey",

@@ -213,3 +213,57 @@ fn callbacks_need_a_secret_and_lead_outside_unless_hosts_are_named() {
     let hosts = refused("CALLBACK_ALLOWED_HOSTS", "http://hooks.internal");
     assert!(hosts.starts_with("CALLBACK_ALLOWED_HOSTS must be host names"));
 }
+
+#[test]
+fn callers_may_call_as_often_as_they_like_unless_a_rate_is_set() {
+    let limit = |pairs: &[(&str, &str)]| settings(pairs).map(|settings| settings.http.rate_limit);
+    let (rate, burst) = (("RATE_LIMIT_PER_SECOND", "50"), ("RATE_LIMIT_BURST", "200"));
+    let of = |per_second, burst| Ok(Some(RateLimit { per_second, burst }));
+    assert_eq!(limit(&[]), Ok(None));
+    assert_eq!(limit(&[("RATE_LIMIT_PER_SECOND", "0")]), Ok(None));
+    assert_eq!(limit(&[rate]), of(50, 50));
+    assert_eq!(limit(&[rate, burst]), of(50, 200));
+    assert_eq!(
+        limit(&[burst]).unwrap_err(),
+        "RATE_LIMIT_PER_SECOND must be 1 or more when RATE_LIMIT_BURST is set"
+    );
+}
+
+#[test]
+fn origins_are_named_as_browsers_name_them() {
+    let allowed = |list: &str| {
+        let settings = settings(&[("CORS_ALLOWED_ORIGINS", list)])?;
+        Ok::<_, String>(settings.http.allowed_origins)
+    };
+    assert!(!allowed("").unwrap().allow("https://a.example"));
+    let some = allowed(" https://A.example:443 , http://localhost:3000,").unwrap();
+    for (origin, welcome) in [
+        ("https://a.example", true),
+        ("http://localhost:3000", true),
+        ("http://a.example", false),
+        ("https://a.example.evil.example", false),
+        ("https://sub.a.example", false),
+        ("http://localhost", false),
+        ("null", false),
+        ("", false),
+    ] {
+        assert_eq!(some.allow(origin), welcome, "{origin}");
+    }
+    assert_eq!(allowed("*").unwrap(), AllowedOrigins::Any);
+    for bad in [
+        "a.example",
+        "https://a.example/",
+        "https://a.example/app",
+        "https://user@a.example",
+        "https://*.example",
+        "null",
+        "file:///x",
+        "*, https://a.example",
+    ] {
+        let error = allowed(bad).unwrap_err();
+        assert!(
+            error.starts_with("CORS_ALLOWED_ORIGINS must be * or"),
+            "{bad}"
+        );
+    }
+}

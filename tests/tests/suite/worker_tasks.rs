@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use orchestrator_common::auth::{Level, Verifier};
+use orchestrator_common::auth::{Endorser, Level};
 use orchestrator_common::config::Secret;
 use orchestrator_common::domain::{Priority, TaskId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::Cancelled;
@@ -272,7 +272,7 @@ async fn with_authentication_on_only_a_token_that_allows_it_lets_a_message_in() 
     let mut settings = full.settings.clone();
     settings.auth.required = true;
     settings.auth.jwt_secret = Secret::new("Zk3v9Qp1Lx7Wm5Rt8Ny2Bc6Hd4Jf0GsA".to_owned());
-    let verifier = Verifier::new(&settings.auth).unwrap();
+    let endorser = Endorser::new(&settings.auth).unwrap().unwrap();
     let worker = full.worker_with(settings).await.unwrap();
     let agent_id = full.agent("a", 1).await.unwrap();
     let dead = full.broker.topology.queue(Source::DeadLetters).clone();
@@ -283,7 +283,7 @@ async fn with_authentication_on_only_a_token_that_allows_it_lets_a_message_in() 
     assert!(full.ledger.task(without).await.unwrap().is_none());
 
     let with_token = async |kind: &str, level: Level, body: Value| {
-        let token = verifier.endorse("somebody", level).unwrap();
+        let token = endorser.endorse("somebody", level).unwrap();
         let mut headers = FieldTable::default();
         let token = AMQPValue::LongString(token.into_bytes().into());
         headers.insert("authorization".into(), token);

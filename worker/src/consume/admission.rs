@@ -1,43 +1,95 @@
-//! Who may give commands over the broker: when authentication is on, the bearer of a token that allows them.
+//! Who may give commands over the broker: when authentication is on, the API with its endorsement, and the bearer of a
+//! token that allows them.
 
-use orchestrator_common::auth::{Level, Verifier};
-use orchestrator_common::config::AuthSettings;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator_common::auth::{Bearer, Endorser, Level, TokenError, Verifier};
 use orchestrator_common::messaging::{Command, Reason, Received, Refusal};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+/// How long a message waits for the keys that its token is checked with: an issuer that is restarted is back by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two looks for a key.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Messages that wait for keys at a time; further ones are put aside at once, so that whoever invents keys holds nobody up.
+const MAX_WAITING: usize = 64;
 
 /// Decides whether a message's sender may ask what it asks.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    verifier: Option<Verifier>,
+    checks: Option<Checks>,
+    waiting: Semaphore,
+}
+
+/// What tokens are checked with, when authentication is on.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    /// For what the API sends.
+    pub(crate) endorser: Endorser,
+    /// For everybody else.
+    pub(crate) verifier: Arc<Verifier>,
 }
 
 impl Admission {
-    pub(crate) fn new(settings: &AuthSettings) -> Self {
+    pub(crate) fn new(checks: Option<Checks>) -> Self {
         Self {
-            verifier: Verifier::new(settings),
+            checks,
+            waiting: Semaphore::new(MAX_WAITING),
         }
     }
 
-    /// Refuses a command whose sender may not give it.
-    pub(crate) fn check(&self, received: &Received) -> Result<(), Refusal> {
-        let Some(verifier) = &self.verifier else {
+    /// Refuses a command whose sender may not give it. Takes time only while a key is looked for.
+    pub(crate) async fn check(&self, received: &Received) -> Result<(), Refusal> {
+        let Some(checks) = &self.checks else {
             return Ok(());
         };
-        let refused = |detail: String| Refusal::new(Reason::Unauthorized, detail);
         let Some(header) = &received.authorization else {
             return Err(refused(
-                "a bearer token is needed in the header authorization".to_owned(),
+                "a bearer token is needed in the header authorization",
             ));
         };
-        let bearer = verifier
-            .verify_message(header.expose())
-            .map_err(|reason| refused(reason.to_owned()))?;
+        let bearer = match checks.bearer(header.expose()).await {
+            Err(TokenError::UnknownKey | TokenError::NoKeys) => {
+                self.wait_for_key(checks, header.expose()).await
+            }
+            known => known,
+        };
+        let bearer = bearer.map_err(|reason| refused(&reason.to_string()))?;
         let level = level_of(&received.command);
         if bearer.levels.include(level) {
             Ok(())
         } else {
-            Err(refused(format!("the token does not allow {level}")))
+            Err(refused(&format!("the token does not allow {level}")))
         }
     }
+
+    async fn wait_for_key(&self, checks: &Checks, header: &str) -> Result<Bearer, TokenError> {
+        let begun = Instant::now();
+        let place = self.waiting.try_acquire();
+        loop {
+            let bearer = checks.bearer(header).await;
+            let in_vain = place.is_err() || begun.elapsed() > PATIENCE;
+            if in_vain || !matches!(bearer, Err(TokenError::UnknownKey | TokenError::NoKeys)) {
+                return bearer;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Checks {
+    async fn bearer(&self, header: &str) -> Result<Bearer, TokenError> {
+        match self.endorser.check(header) {
+            Some(endorsed) => endorsed,
+            None => self.verifier.verify(header).await,
+        }
+    }
+}
+
+fn refused(detail: &str) -> Refusal {
+    Refusal::new(Reason::Unauthorized, detail.to_owned())
 }
 
 /// What the same request needs over HTTP.

@@ -44,10 +44,18 @@ enum Done {
 }
 
 async fn handle(reception: &Reception, message: Message) {
-    let command = match reception.read(&message) {
-        Ok(received) => received.command,
+    let received = match reception.read(&message) {
+        Ok(received) => received,
         Err(refusal) => return reception.refuse(Share::whole(message), &refusal).await,
     };
+    let admitted = tokio::select! {
+        admitted = reception.admission.check(&received) => admitted,
+        () = reception.shutdown.cancelled() => return,
+    };
+    if let Err(refusal) = admitted {
+        return reception.refuse(Share::whole(message), &refusal).await;
+    }
+    let command = received.command;
     let done = reception
         .insist(&message, || carry_out(reception, &command))
         .await;

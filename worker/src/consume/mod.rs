@@ -15,7 +15,7 @@ use std::sync::Arc;
 use orchestrator_common::messaging::{Source, Supervisor};
 use tokio_util::task::TaskTracker;
 
-pub(crate) use admission::Admission;
+pub(crate) use admission::{Admission, Checks};
 pub(crate) use reception::Reception;
 
 /// Task messages in hand at the same time, each with one task or many: some at the ledger and some that wait for it.

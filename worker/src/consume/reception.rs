@@ -38,19 +38,17 @@ pub(crate) struct Reception {
 }
 
 impl Reception {
-    /// Reads a command that its sender may give.
+    /// Reads a command; whether its sender may give it is still to be asked of [`Self::admission`].
     pub(super) fn read(&self, message: &Message) -> Result<Received, Refusal> {
         if message.is_redelivered() {
             self.metrics.redelivered();
         }
-        let received = self.decoder.decode(
+        self.decoder.decode(
             message.routing_key(),
             message.properties(),
             message.body(),
             Timestamp::now(),
-        )?;
-        self.admission.check(&received)?;
-        Ok(received)
+        )
     }
 
     /// Puts a message or one task of it aside, and tells its sender why if it wants to know.

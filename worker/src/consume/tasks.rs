@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator_common::domain::{Priority, TaskId, Timestamp};
+use futures::FutureExt;
+use orchestrator_common::domain::{NewTask, Priority, TaskId, Timestamp};
 use orchestrator_common::ledger::{Cancelled, Ingested, Reprioritised};
 use orchestrator_common::messaging::{
-    Command, Consumer, Message, Reason, Refusal, Share, accept_all, ack_all,
+    Command, Consumer, Message, Reason, Received, Refusal, Share, accept_all, ack_all,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -25,50 +26,96 @@ const LOOKS: (u32, Duration) = (8, Duration::from_millis(250));
 pub(super) async fn run(reception: Arc<Reception>, mut consumer: Consumer) {
     let (settle, judged) = mpsc::unbounded_channel();
     let aside = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_COMMANDS));
     let settling = tokio::spawn(settle_all(Arc::clone(&reception), judged, aside.clone()));
+    let desk = Desk {
+        reception,
+        settle,
+        aside: aside.clone(),
+        places: Arc::new(Semaphore::new(MAX_COMMANDS)),
+    };
     loop {
         let batch = consumer.recv_batch(BATCH).await;
         if batch.is_empty() {
             break;
         }
         for message in batch {
-            match reception.read(&message) {
-                Ok(received) => match received.command {
-                    Command::Execute(task) => {
-                        let share = Share::whole(message);
-                        reception.intake.bring(*task, share, settle.clone()).await;
-                    }
-                    Command::ExecuteBatch(members) => {
-                        let shares = Share::each(message, members.len());
-                        for (member, share) in members.into_iter().zip(shares) {
-                            match member {
-                                Ok(task) => {
-                                    reception.intake.bring(*task, share, settle.clone()).await;
-                                }
-                                Err(refusal) => put_aside(&aside, &reception, share, refusal),
-                            }
-                        }
-                    }
-                    command => {
-                        let (reception, places) = (Arc::clone(&reception), Arc::clone(&places));
-                        aside.spawn(async move {
-                            if let Ok(_place) = places.acquire().await {
-                                carry_out(&reception, message, command).await;
-                            }
-                        });
-                    }
-                },
-                Err(refusal) => put_aside(&aside, &reception, Share::whole(message), refusal),
-            }
+            desk.take(message).await;
         }
     }
-    drop(settle);
+    drop(desk);
     if let Err(error) = settling.await {
         tracing::error!(%error, "settling messages failed");
     }
     aside.close();
     aside.wait().await;
+}
+
+/// Where messages are taken in.
+#[derive(Clone)]
+struct Desk {
+    reception: Arc<Reception>,
+    settle: mpsc::UnboundedSender<(Share, Verdict)>,
+    aside: TaskTracker,
+    places: Arc<Semaphore>,
+}
+
+impl Desk {
+    async fn take(&self, message: Message) {
+        let received = match self.reception.read(&message) {
+            Ok(received) => received,
+            Err(refusal) => return self.put_aside(Share::whole(message), refusal),
+        };
+        // Almost always it is known at once who sent it; whose key is looked for waits aside.
+        match self.reception.admission.check(&received).now_or_never() {
+            Some(admitted) => self.go_on(message, received, admitted).await,
+            None => {
+                let desk = self.clone();
+                self.aside.spawn(async move {
+                    tokio::select! {
+                        admitted = desk.reception.admission.check(&received) => {
+                            desk.go_on(message, received, admitted).await;
+                        }
+                        () = desk.reception.shutdown.cancelled() => {}
+                    }
+                });
+            }
+        }
+    }
+
+    async fn go_on(&self, message: Message, received: Received, admitted: Result<(), Refusal>) {
+        if let Err(refusal) = admitted {
+            return self.put_aside(Share::whole(message), refusal);
+        }
+        match received.command {
+            Command::Execute(task) => self.bring(*task, Share::whole(message)).await,
+            Command::ExecuteBatch(members) => {
+                let shares = Share::each(message, members.len());
+                for (member, share) in members.into_iter().zip(shares) {
+                    match member {
+                        Ok(task) => self.bring(*task, share).await,
+                        Err(refusal) => self.put_aside(share, refusal),
+                    }
+                }
+            }
+            command => {
+                let (reception, places) = (Arc::clone(&self.reception), Arc::clone(&self.places));
+                self.aside.spawn(async move {
+                    if let Ok(_place) = places.acquire().await {
+                        carry_out(&reception, message, command).await;
+                    }
+                });
+            }
+        }
+    }
+
+    async fn bring(&self, task: NewTask, share: Share) {
+        let settle = self.settle.clone();
+        self.reception.intake.bring(task, share, settle).await;
+    }
+
+    fn put_aside(&self, share: Share, refusal: Refusal) {
+        put_aside(&self.aside, &self.reception, share, refusal);
+    }
 }
 
 /// Acknowledges what the ledger has, in as large batches as come; refusals take their time beside that.

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use orchestrator_common::auth::{Level, Verifier};
+use orchestrator_common::auth::{Level, TokenError, Verifier};
 use orchestrator_common::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,7 +38,7 @@ pub(crate) struct Doors {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Arc<Metrics>,
     /// Checks who asks for metrics, when a token is needed for them.
-    pub(crate) verifier: Option<Verifier>,
+    pub(crate) verifier: Option<Arc<Verifier>>,
 }
 
 /// Answers until `stop`.
@@ -103,7 +103,7 @@ impl Doors {
                 let (ready, report) = self.readiness.report().await;
                 document(able(ready), &report)
             }
-            "/metrics" => match self.refuse_metrics(request.headers()) {
+            "/metrics" => match self.refuse_metrics(request.headers()).await {
                 None => text(self.metrics.render()),
                 Some(status) => refusal(status),
             },
@@ -112,15 +112,21 @@ impl Doors {
     }
 
     /// Why a caller does not get the metrics.
-    fn refuse_metrics(&self, headers: &HeaderMap) -> Option<StatusCode> {
+    async fn refuse_metrics(&self, headers: &HeaderMap) -> Option<StatusCode> {
         let verifier = self.verifier.as_ref()?;
         let header = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
-        match header.map(|header| verifier.verify(header)) {
-            Some(Ok(bearer)) if bearer.levels.include(Level::Read) => None,
-            Some(Ok(_)) => Some(StatusCode::FORBIDDEN),
-            Some(Err(_)) | None => Some(StatusCode::UNAUTHORIZED),
+        let Some(header) = header else {
+            return Some(StatusCode::UNAUTHORIZED);
+        };
+        match verifier.verify(header).await {
+            Ok(bearer) if bearer.levels.include(Level::Read) => None,
+            Ok(_) => Some(StatusCode::FORBIDDEN),
+            Err(TokenError::Unacceptable(_) | TokenError::UnknownKey) => {
+                Some(StatusCode::UNAUTHORIZED)
+            }
+            Err(TokenError::NoKeys) => Some(StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }

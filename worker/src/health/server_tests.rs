@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use orchestrator_common::config::{AuthSettings, Secret};
+use orchestrator_common::auth::Endorser;
+use orchestrator_common::config::{AuthSettings, Secret, TokenKeys};
 use orchestrator_common::domain::WorkerId;
 use orchestrator_common::health::Board;
 
@@ -24,7 +25,7 @@ fn doors(vitals: Vitals, verifier: Option<Verifier>) -> Doors {
         },
         vitals,
         metrics: Arc::new(Metrics::new(true).unwrap()),
-        verifier,
+        verifier: verifier.map(Arc::new),
     }
 }
 
@@ -97,11 +98,15 @@ async fn metrics_are_open_unless_a_token_is_asked_for() {
     assert_eq!(get(&doors(Vitals::new(), None), "/metrics").await.0, 200);
     let auth = AuthSettings {
         required: true,
+        keys: TokenKeys::Shared,
         jwt_secret: Secret::new(SECRET.to_owned()),
+        issuer: None,
+        audience: None,
     };
     let verifier = Verifier::new(&auth).unwrap();
     // For messages only, so not good enough here.
-    let endorsed = verifier.endorse("someone", Level::Admin).unwrap();
+    let endorser = Endorser::new(&auth).unwrap().unwrap();
+    let endorsed = endorser.endorse("someone", Level::Admin).unwrap();
     let doors = doors(Vitals::new(), Some(verifier));
     assert_eq!(get(&doors, "/metrics").await.0, 401);
     let asked = Request::get("/metrics").header("authorization", endorsed);
