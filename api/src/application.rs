@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent_directory::AgentDirectory;
 use crate::auth::Authenticator;
-use crate::edge::Edge;
+use crate::edge::{Edge, RateLimiter};
 use crate::health::{Dependency, HealthBoard};
 use crate::refusal_log::{RefusalLog, Unwritten};
 use crate::service::Service;
@@ -60,7 +60,13 @@ pub struct Limits {
     pub request_time: Duration,
     /// How long a caller may leave an answer unread before the connection is dropped.
     pub write_time: Duration,
-    /// The largest request head, in bytes (431).
+    /// The longest address, in bytes: path and query (414).
+    pub uri_bytes: usize,
+    /// The most headers (431).
+    pub headers: usize,
+    /// The largest headers, in bytes: names and values together (431).
+    pub header_bytes: usize,
+    /// The largest request head at all, in bytes; beyond it the connection ends with a bare 431.
     pub head_bytes: usize,
 }
 
@@ -74,6 +80,9 @@ impl Default for Limits {
             body_time: Duration::from_secs(20),
             request_time: Duration::from_secs(30),
             write_time: Duration::from_secs(30),
+            uri_bytes: 8 * 1024,
+            headers: 64,
+            header_bytes: 16 * 1024,
             head_bytes: 32 * 1024,
         }
     }
@@ -191,6 +200,8 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> (Edge, 
         places: Semaphore::new(limits.concurrent_requests),
         waiting,
         max_body_bytes: settings.http.max_body_bytes,
+        rate_limiter: settings.http.rate_limit.map(RateLimiter::new),
+        allowed_origins: settings.http.allowed_origins.clone(),
         refusals,
     };
     (edge, unwritten)

@@ -1,7 +1,11 @@
 //! What every request passes on its way in and every answer on its way out, in one place and in this order:
-//! request id and trace context, a place among the requests being handled, who calls, the handler within its time,
-//! and at last the problem document, the metrics and the log line.
+//! request id and trace context, the bounds of its head, who calls from where and how often, a place among the requests
+//! being handled, the handler within its time, and at last the problem document, the metrics and the log line.
 
+mod bounds;
+mod origin;
+mod protection;
+mod rate_limit;
 mod routes;
 mod scope;
 mod trace_context;
@@ -11,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use orchestrator_common::config::AllowedOrigins;
 use orchestrator_common::domain::{AuditEntry, AuditOutcome, Origin, Timestamp};
 use orchestrator_common::metrics::Metrics;
 use orchestrator_common::telemetry::{About, Span, about, traceparent::trace_id};
@@ -24,6 +29,7 @@ use crate::auth::{Authenticator, Identity};
 use crate::problem::{self, ApiError, Subject};
 use crate::refusal_log::RefusalLog;
 
+pub(crate) use rate_limit::RateLimiter;
 pub(crate) use routes::RouteTable;
 pub(crate) use scope::{REQUEST_ID, RequestScope, Scope};
 pub(crate) use trace_context::TRACEPARENT;
@@ -44,6 +50,8 @@ pub(crate) struct Edge {
     pub(crate) waiting: Arc<Semaphore>,
     /// The largest body, in bytes.
     pub(crate) max_body_bytes: usize,
+    pub(crate) rate_limiter: Option<RateLimiter>,
+    pub(crate) allowed_origins: AllowedOrigins,
     pub(crate) refusals: RefusalLog,
 }
 
@@ -64,24 +72,32 @@ impl Edge {
         } else {
             Span::of_request(known(&method), trace_context::given(request.headers()))
         };
+        let (identity, admitted) = self.admit(&request).await;
         let scope = Arc::new(RequestScope::new(
             &request,
             &span,
-            self.authenticator.identify(request.headers()).await,
+            identity,
             self.max_body_bytes,
             self.limits.body_time,
         ));
         request.set_data(scope.clone());
+        let permission = origin::permission(&self.allowed_origins, request.headers());
 
         let what = About::request(scope.request_id(), &scope.traceparent);
-        let ended = about(what, self.handle(request)).await;
+        let ended = match admitted {
+            Ok(()) => match origin::answer_to_question(&self.allowed_origins, &request) {
+                Some(answer) => Ended::answered(answer),
+                None => about(what, self.handle(request)).await,
+            },
+            Err(error) => Ended::without_route(error),
+        };
 
         let route = ended.route.as_ref().map(|pattern| pattern.0.as_ref());
         let mut response = ended.outcome.unwrap_or_else(|error| {
             self.metrics.error(error.kind().name);
             self.write_down(&method, uri.path(), route, &scope, &error);
             let subject = Subject {
-                path: uri.path(),
+                path: shortened(uri.path()),
                 request_id: scope.request_id(),
                 allow: route.map(|pattern| self.routes.methods(pattern)),
             };
@@ -92,6 +108,8 @@ impl Edge {
         if let Ok(traceparent) = HeaderValue::from_str(&scope.traceparent) {
             headers.insert(TRACEPARENT_HEADER, traceparent);
         }
+        protection::protect(headers);
+        origin::permit(&self.allowed_origins, permission, headers);
 
         let took = started.elapsed();
         let endpoint = self.routes.template(route);
@@ -102,6 +120,28 @@ impl Edge {
         tracing::debug!(request_id = scope.request_id(), trace_id = trace_id(&scope.traceparent),
             %method, endpoint, status, ?took, "answered");
         response
+    }
+
+    /// Who sends a request, and whether it is to be handled at all.
+    async fn admit(&self, request: &Request) -> (Identity, Result<(), ApiError>) {
+        let path = request.uri().path();
+        if let Err(error) = bounds::check(&self.limits, request) {
+            return (NOT_ASKED, Err(error));
+        }
+        if is_probe(path) {
+            // Nobody has to say who they are, and nobody waits for keys.
+            return (NOT_ASKED, Ok(()));
+        }
+        let identity = self.authenticator.identify(request.headers()).await;
+        if let Err(error) = origin::check(&self.allowed_origins, request) {
+            return (identity, Err(error));
+        }
+        let Some(limiter) = self.rate_limiter.as_ref().filter(|_| path != METRICS) else {
+            return (identity, Ok(()));
+        };
+        let counted = limiter.count(&identity, request.remote_addr().as_socket_addr().copied());
+        let counted = counted.await.map_err(ApiError::TooOften);
+        (identity, counted)
     }
 
     /// Writes a refused change, and any request whose caller may not make it, into the audit log.
@@ -172,6 +212,13 @@ impl Edge {
 }
 
 impl Ended {
+    const fn answered(answer: Response) -> Self {
+        Self {
+            outcome: Ok(answer),
+            route: None,
+        }
+    }
+
     const fn without_route(error: ApiError) -> Self {
         Self {
             outcome: Err(error),
@@ -180,9 +227,23 @@ impl Ended {
     }
 }
 
-/// Whether it asks how this process is.
+/// Scraped at its own pace.
+const METRICS: &str = "/metrics";
+
+/// Of a request that is answered without asking who sends it.
+const NOT_ASKED: Identity = Identity::Refused {
+    reason: "a bearer token is needed in the header Authorization",
+    sent: false,
+};
+
+/// Probes are answered whoever sends them and however often, and are no part of any trace.
 fn is_probe(path: &str) -> bool {
     path.starts_with("/health")
+}
+
+/// As much of a path as belongs into a problem document.
+fn shortened(path: &str) -> &str {
+    path.get(..1_024).unwrap_or(path)
 }
 
 /// The method as a label: callers may invent methods, labels may not.
@@ -201,3 +262,6 @@ fn known(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod admission_tests;

@@ -124,7 +124,7 @@ pub(crate) fn render(error: ApiError, subject: &Subject<'_>) -> Response {
     if let Some(delay) = retry_after {
         headers.insert(
             header::RETRY_AFTER,
-            HeaderValue::from(delay.as_secs().max(1)),
+            HeaderValue::from((delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).max(1)),
         );
     }
     if let Some(challenge) = challenge {

@@ -36,6 +36,21 @@ pub enum ApiError {
     /// The token does not allow this.
     #[error("the token does not grant the level {0}")]
     Forbidden(Level),
+    /// A browser sends it for the page of a web site that may not call.
+    #[error("pages of this origin may not call; CORS_ALLOWED_ORIGINS names those that may")]
+    ForeignOrigin,
+    /// The caller calls more often than they may.
+    #[error("too many requests of this caller; try again later")]
+    TooOften(Duration),
+    /// The address is longer than allowed.
+    #[error("the address must not be longer than {0} bytes")]
+    AddressTooLong(usize),
+    /// There are more headers than allowed.
+    #[error("there must not be more than {0} headers")]
+    TooManyHeaders(usize),
+    /// The headers are larger than allowed.
+    #[error("the headers must not be larger than {0} bytes together")]
+    HeadersTooLarge(usize),
     /// No such agent.
     #[error("agent {0} is not registered")]
     NoSuchAgent(String),
@@ -111,6 +126,10 @@ impl ApiError {
             Self::NotUnderstood(_) => (StatusCode::BAD_REQUEST, "not_understood", "The request cannot be read"),
             Self::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin", "This web site may not call"),
+            Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "too_often", "Too many requests"),
+            Self::AddressTooLong(_) => (StatusCode::URI_TOO_LONG, "address_too_long", "The address is too long"),
+            Self::TooManyHeaders(_) | Self::HeadersTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The headers are too large"),
             Self::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "no_such_agent", "Agent not found"),
             Self::NoSuchTask(_) => (StatusCode::NOT_FOUND, "no_such_task", "Task not found"),
             Self::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter", "Dead letter not found"),
@@ -135,12 +154,16 @@ impl ApiError {
     /// When to try again, for the errors where that helps.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable(delay) => Some(*delay),
+            Self::Unavailable(delay) | Self::TooOften(delay) => Some(*delay),
             Self::QueueFull(_) => Some(QUEUE_PAUSE),
             Self::Overloaded | Self::TookTooLong => Some(Duration::from_secs(1)),
             Self::NotUnderstood(_)
             | Self::Unauthenticated { .. }
             | Self::Forbidden(_)
+            | Self::ForeignOrigin
+            | Self::AddressTooLong(_)
+            | Self::TooManyHeaders(_)
+            | Self::HeadersTooLarge(_)
             | Self::NoSuchAgent(_)
             | Self::NoSuchTask(_)
             | Self::NoSuchLetter(_)

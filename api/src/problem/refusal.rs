@@ -19,7 +19,7 @@ pub(crate) trait Statuses: Send + Sync + 'static {
 pub(crate) enum Open {}
 
 impl Statuses for Open {
-    const ALL: &'static [u16] = &[500, 503];
+    const ALL: &'static [u16] = &[414, 431, 500, 503];
 }
 
 /// Operations that read.
@@ -27,7 +27,7 @@ impl Statuses for Open {
 pub(crate) enum Reading {}
 
 impl Statuses for Reading {
-    const ALL: &'static [u16] = &[401, 403, 404, 422, 500, 503];
+    const ALL: &'static [u16] = &[401, 403, 404, 414, 422, 429, 431, 500, 503];
 }
 
 /// Operations that change agents.
@@ -35,7 +35,9 @@ impl Statuses for Reading {
 pub(crate) enum Administering {}
 
 impl Statuses for Administering {
-    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 413, 415, 422, 500, 503];
+    const ALL: &'static [u16] = &[
+        400, 401, 403, 404, 408, 413, 414, 415, 422, 429, 431, 500, 503,
+    ];
 }
 
 /// Operations that submit tasks.
@@ -43,7 +45,9 @@ impl Statuses for Administering {
 pub(crate) enum Submitting {}
 
 impl Statuses for Submitting {
-    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
+    const ALL: &'static [u16] = &[
+        400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503,
+    ];
 }
 
 /// Operations that change a task and have a body.
@@ -51,7 +55,9 @@ impl Statuses for Submitting {
 pub(crate) enum Changing {}
 
 impl Statuses for Changing {
-    const ALL: &'static [u16] = &[400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503];
+    const ALL: &'static [u16] = &[
+        400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503,
+    ];
 }
 
 /// Operations that change a task and have no body.
@@ -59,7 +65,7 @@ impl Statuses for Changing {
 pub(crate) enum Cancelling {}
 
 impl Statuses for Cancelling {
-    const ALL: &'static [u16] = &[401, 403, 404, 409, 500, 503];
+    const ALL: &'static [u16] = &[401, 403, 404, 409, 414, 429, 431, 500, 503];
 }
 
 /// An [`ApiError`] of an operation whose error statuses are `S`.
@@ -98,8 +104,8 @@ fn documented(status: u16) -> MetaResponse {
             vec![text_header("WWW-Authenticate", "What is needed.")],
         ),
         403 => (
-            "The token does not grant the level that is needed.",
-            vec![text_header("WWW-Authenticate", "What is needed.")],
+            "The token does not grant the level that is needed, or a browser sends a change for a web site that may not call.",
+            vec![optional(text_header("WWW-Authenticate", "What is needed."))],
         ),
         404 => ("There is nothing of this name.", vec![]),
         408 => ("The body did not arrive in time.", vec![]),
@@ -113,8 +119,10 @@ fn documented(status: u16) -> MetaResponse {
             "The request breaks rules; all faults are named at once.",
             vec![],
         ),
+        414 => ("The address is too long.", vec![]),
+        431 => ("The headers are too many or too large.", vec![]),
         429 => (
-            "As many tasks wait for the agent as may.",
+            "The caller calls more often than they may, or as many tasks wait for the agent as may.",
             vec![text_header("Retry-After", "Seconds to wait.")],
         ),
         503 => (
@@ -142,5 +150,12 @@ fn text_header(name: &str, description: &str) -> MetaHeader {
         required: true,
         deprecated: false,
         schema: String::schema_ref(),
+    }
+}
+
+fn optional(header: MetaHeader) -> MetaHeader {
+    MetaHeader {
+        required: false,
+        ..header
     }
 }

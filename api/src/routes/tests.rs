@@ -90,6 +90,31 @@ async fn the_pages_fetch_nothing_from_outside() {
             assert!(!page.text.contains(fetching), "{path} contains {fetching}");
         }
     }
+    // Else every reader's browser would send the page's address to a service elsewhere.
+    let page = api.get("/docs").await;
+    assert!(page.text.contains("validatorUrl: null"));
+}
+
+#[tokio::test]
+async fn the_pages_run_their_own_scripts_and_no_other() {
+    let api = TestApi::new().await;
+    for path in ["/docs", "/redoc"] {
+        let page = api.get(path).await;
+        let policy = page.header("content-security-policy");
+        let (_, scripts) = policy.split_once("script-src ").unwrap();
+        let hashes: Vec<&str> = scripts.split(' ').collect();
+        // The library, and what begins it with our document.
+        assert_eq!(hashes.len(), 2, "{policy}");
+        assert!(hashes.iter().all(|hash| hash.starts_with("'sha256-")));
+        for rule in [
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "connect-src 'self'",
+        ] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert!(!policy.contains("http") && !policy.contains("unsafe-eval"));
+    }
 }
 
 #[tokio::test]
