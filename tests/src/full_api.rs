@@ -140,6 +140,7 @@ async fn ingest(mut consumer: orchestrator_common::messaging::Consumer, ledger: 
 pub struct FullApi {
     address: SocketAddr,
     http: reqwest::Client,
+    token: Option<String>,
     _stops_when_dropped: DropGuard,
 }
 
@@ -159,6 +160,7 @@ impl FullApi {
         Self {
             address,
             http: reqwest::Client::new(),
+            token: None,
             _stops_when_dropped: shutdown.drop_guard(),
         }
     }
@@ -169,7 +171,17 @@ impl FullApi {
         Self {
             address,
             http: reqwest::Client::new(),
+            token: None,
             _stops_when_dropped: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    /// The same, called with `token`.
+    #[must_use]
+    pub fn bearing(self, token: Option<&str>) -> Self {
+        Self {
+            token: token.map(str::to_owned),
+            ..self
         }
     }
 
@@ -181,8 +193,13 @@ impl FullApi {
 
     /// A request that can be given headers and a body.
     pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("http://{}{path}", self.address))
+        let request = self
+            .http
+            .request(method, format!("http://{}{path}", self.address));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Sends a request.

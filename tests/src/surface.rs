@@ -52,7 +52,20 @@ pub async fn run(
     variables: &[(&str, &str)],
     test: impl AsyncFnOnce(&Surface) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let surface = Surface::start(strength, variables).await?;
+    run_as(strength, variables, None, test).await
+}
+
+/// As [`run`], with a token that allows everything.
+///
+/// # Panics
+/// When it does not start.
+pub async fn run_as(
+    strength: Strength,
+    variables: &[(&str, &str)],
+    token: Option<&str>,
+    test: impl AsyncFnOnce(&Surface) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let surface = Surface::start(strength, variables, token).await?;
     test(&surface).await?;
     surface.remove().await
 }
@@ -82,8 +95,12 @@ macro_rules! on_both_strengths {
 }
 
 impl Surface {
-    async fn start(strength: Strength, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let surface = match strength {
+    async fn start(
+        strength: Strength,
+        variables: &[(&str, &str)],
+        token: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let mut surface = match strength {
             Strength::Embedded => Self::embedded(variables).await?,
             Strength::Full => {
                 let mut servers = FullStrength::start().await?;
@@ -102,6 +119,7 @@ impl Surface {
                 }
             }
         };
+        surface.api = surface.api.bearing(token);
         let agent = json!({"agent_id": "a", "max_concurrent_sessions": 1});
         eventually("the orchestrator is healthy", async || {
             surface.get("/health").await.body["status"] == "healthy"
