@@ -56,7 +56,16 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
         {"weight": 1, "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}}]}},
 }
-MATRIX = {"plain": PLAIN, "no volume": NO_VOLUME, "own secrets": OWN_SECRETS, "everything": EVERYTHING}
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
+KEY_PAIR = {
+    "requireAuth": True,
+    "jwt": {"algorithm": "EdDSA", "publicKey": PUBLIC_KEY, "issuer": "https://issuer.example", "audience": "agents"},
+    "rateLimit": {"perSecond": 50, "burst": 200},
+    "corsAllowedOrigins": ["https://console.example", "http://localhost:3000"],
+}
+MATRIX = {
+    "plain": PLAIN, "no volume": NO_VOLUME, "own secrets": OWN_SECRETS, "everything": EVERYTHING, "key pair": KEY_PAIR,
+}
 
 
 def helm(command, values, *more):
@@ -184,6 +193,27 @@ class Secrets(unittest.TestCase):
         self.assertNotIn("JWT_SECRET", environment_of(PLAIN))
 
 
+class Callers(unittest.TestCase):
+    def test_tokens_of_key_pairs_need_no_secret(self):
+        self.assertNotIn("Secret", {kind for kind, _ in render(KEY_PAIR)})
+        environment = environment_of(KEY_PAIR)
+        expected = {
+            "JWT_ALGORITHM": "EdDSA", "JWT_PUBLIC_KEY": PUBLIC_KEY, "JWT_ISSUER": "https://issuer.example",
+            "JWT_AUDIENCE": "agents", "RATE_LIMIT_PER_SECOND": "50", "RATE_LIMIT_BURST": "200",
+            "CORS_ALLOWED_ORIGINS": "https://console.example,http://localhost:3000",
+        }
+        self.assertEqual({name: environment[name]["value"] for name in expected}, expected)
+        published = {"requireAuth": True, "jwt": {"algorithm": "RS256", "jwksUrl": "https://issuer.example/jwks"},
+                     "secret": {"existingName": "mine"}}
+        environment = environment_of(published)
+        self.assertEqual(environment["JWT_JWKS_URL"]["value"], "https://issuer.example/jwks")
+        self.assertIs(environment["JWT_SECRET"]["valueFrom"]["secretKeyRef"]["optional"], True)
+
+    def test_what_is_not_said_is_left_to_the_process(self):
+        for name in ("JWT_PUBLIC_KEY", "JWT_JWKS_URL", "JWT_ISSUER", "RATE_LIMIT_BURST", "CORS_ALLOWED_ORIGINS"):
+            self.assertNotIn(name, environment_of(PLAIN))
+
+
 class Pod(unittest.TestCase):
     def test_probes_ask_the_health_endpoints(self):
         container = container_of(PLAIN)
@@ -248,6 +278,14 @@ class Refusal(unittest.TestCase):
         for values, named in [
             ({"requireAuth": True}, "secret"),
             ({"requireAuth": True, "secret": {"jwtSecret": "short"}}, "jwtSecret"),
+            ({"requireAuth": True, "jwt": {"algorithm": "RS256"}}, "jwt"),
+            ({"jwt": {"algorithm": "none"}}, "algorithm"),
+            ({"jwt": {"jwksUrl": "https://issuer.example/jwks"}}, "jwksUrl"),
+            ({"jwt": {"algorithm": "RS256", "publicKey": PUBLIC_KEY, "jwksUrl": "https://i.example/jwks"}}, "jwt"),
+            ({"jwt": {"algorithm": "RS256", "publicKey": "-----BEGIN PRIVATE KEY-----"}}, "publicKey"),
+            ({"rateLimit": {"burst": 5}}, "burst"),
+            ({"corsAllowedOrigins": ["console.example"]}, "corsAllowedOrigins"),
+            ({"extraEnv": [{"name": "JWT_JWKS_URL", "value": "https://issuer.example/jwks"}]}, "extraEnv"),
             ({"secret": {"existingName": "mine", "jwtSecret": long_enough}}, "jwtSecret"),
             ({"secret": {"webhookSecret": "short"}}, "webhookSecret"),
             ({"image": {"tag": "latest"}}, "tag"),

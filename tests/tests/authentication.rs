@@ -172,8 +172,10 @@ async fn callers_have_keys_of_their_issuer_and_our_processes_a_secret() -> anyho
             is_done(surface, send(surface, Some(&key.token("user"))).await?).await;
 
             // What knows the secret is no caller, and what callers have does not vouch.
-            let mut endorsement = Header::default();
-            endorsement.typ = Some("endorsement+jwt".to_owned());
+            let endorsement = Header {
+                typ: Some("endorsement+jwt".to_owned()),
+                ..Header::default()
+            };
             let mut message = claims("admin");
             message["type"] = "message".into();
             let refused = [

@@ -63,7 +63,7 @@ fn keys(env: &Reader, jwt_secret: &str) -> Result<TokenKeys, ConfigError> {
     let Some(algorithm) = pair else {
         for (variable, value) in [("JWT_PUBLIC_KEY", &pem), ("JWT_JWKS_URL", &address)] {
             if value.is_some() {
-                let accepts = format!("must be {} when {variable} is set", pairs.join(", "));
+                let accepts = format!("must be {} when {variable} is set", pairs.join(" or "));
                 return Err(ConfigError::new("JWT_ALGORITHM", accepts));
             }
         }

@@ -108,3 +108,7 @@ const fn level_of(command: &Command) -> Level {
         | Command::Scale { .. } => Level::Admin,
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;
