@@ -3,143 +3,16 @@
 use std::net::TcpListener;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::jwk::Jwk;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
-use orchestrator_common::auth::Endorser;
+use orchestrator_common::auth::{Endorser, Level};
 use orchestrator_common::config::Settings;
-use poem::Body;
-use poem::http::Method;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::auth::Level;
-use crate::testing::{Received, SECRET, TestApi};
+use super::attack_testing::{Guarded, Issuer, admin, encoded, parts, with};
+use crate::testing::{SECRET, TestApi};
 
 const INVALID: &str = "the token is not valid";
-
-/// An issuer with a key pair, and an API that was given the public half.
-struct Issuer {
-    algorithm: Algorithm,
-    public_pem: String,
-    signing: EncodingKey,
-}
-
-impl Issuer {
-    fn with(algorithm: Algorithm) -> Self {
-        let kind = match algorithm {
-            Algorithm::RS256 => &PKCS_RSA_SHA256,
-            Algorithm::ES256 => &PKCS_ECDSA_P256_SHA256,
-            _ => &PKCS_ED25519,
-        };
-        let pair = KeyPair::generate_for(kind).unwrap();
-        let pem = pair.serialize_pem();
-        let signing = match algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(pem.as_bytes()),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(pem.as_bytes()),
-            _ => EncodingKey::from_ed_pem(pem.as_bytes()),
-        };
-        Self {
-            algorithm,
-            public_pem: pair.public_key_pem(),
-            signing: signing.unwrap(),
-        }
-    }
-
-    fn all() -> [Self; 3] {
-        [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(Self::with)
-    }
-
-    async fn api(&self) -> Guarded {
-        self.api_with(&[]).await
-    }
-
-    async fn api_with(&self, more: &[(&str, &str)]) -> Guarded {
-        let name = format!("{:?}", self.algorithm);
-        let own = [
-            ("JWT_ALGORITHM", name.as_str()),
-            ("JWT_PUBLIC_KEY", self.public_pem.as_str()),
-        ];
-        Guarded(TestApi::with_variables(&[&own, more].concat()).await)
-    }
-
-    /// The public half as DER.
-    fn der(&self) -> Vec<u8> {
-        let lines = self
-            .public_pem
-            .lines()
-            .filter(|line| !line.starts_with('-'));
-        STANDARD.decode(lines.collect::<String>()).unwrap()
-    }
-
-    /// The public half as an entry of a key set.
-    fn jwk(&self) -> Jwk {
-        if self.algorithm != Algorithm::EdDSA {
-            return Jwk::from_encoding_key(&self.signing, self.algorithm).unwrap();
-        }
-        let der = self.der();
-        let x = URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
-        serde_json::from_value(json!({"kty": "OKP", "crv": "Ed25519", "x": x})).unwrap()
-    }
-
-    fn header(&self) -> Header {
-        Header::new(self.algorithm)
-    }
-
-    fn token(&self, claims: &Value) -> String {
-        self.token_with(&self.header(), claims)
-    }
-
-    fn token_with(&self, header: &Header, claims: &Value) -> String {
-        encode(header, claims, &self.signing).unwrap()
-    }
-}
-
-struct Guarded(TestApi);
-
-impl Guarded {
-    async fn ask(&self, authorization: &str) -> Received {
-        self.ask_at("/orchestrator/agents", &[("authorization", authorization)])
-            .await
-    }
-
-    async fn ask_at(&self, path: &str, headers: &[(&str, &str)]) -> Received {
-        self.0.send(Method::GET, path, headers, Body::empty()).await
-    }
-
-    /// Past authentication a request meets the unreachable ledger.
-    async fn lets_in(&self, token: &str) {
-        let received = self.ask(&format!("Bearer {token}")).await;
-        assert_eq!(received.status, 503, "{}", received.text);
-    }
-
-    async fn refuses(&self, token: &str, reason: &str) {
-        let received = self.ask(&format!("Bearer {token}")).await;
-        assert_eq!(received.problem(401)["detail"], reason, "{token}");
-    }
-}
-
-fn admin() -> Value {
-    json!({"sub": "s", "role": "admin", "type": "access", "exp": get_current_timestamp() + 3_600})
-}
-
-fn with(changes: &Value) -> Value {
-    let mut claims = admin();
-    for (name, value) in changes.as_object().unwrap() {
-        claims[name] = value.clone();
-    }
-    claims
-}
-
-fn encoded(part: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(part.to_string())
-}
-
-/// The parts of a token: header, payload, signature.
-fn parts(token: &str) -> [&str; 3] {
-    let parts: Vec<&str> = token.split('.').collect();
-    parts.try_into().unwrap()
-}
 
 #[tokio::test]
 async fn the_bearer_of_a_token_by_the_private_key_is_let_in() {

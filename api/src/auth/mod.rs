@@ -1,5 +1,9 @@
 //! Who calls, and what they may do.
 
+#[cfg(test)]
+mod attack_testing;
+#[cfg(test)]
+mod attack_tests;
 mod caller;
 mod token;
 

@@ -61,7 +61,3 @@ const fn refused(reason: &'static str) -> Identity {
 #[cfg(test)]
 #[path = "token_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "attack_tests.rs"]
-mod attack_tests;
