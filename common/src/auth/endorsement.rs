@@ -1,4 +1,4 @@
-//! The API's own word for the messages that it sends to workers; see ADR 9.
+//! The API's own word for the messages that it sends to workers; see ADR 10.
 //!
 //! It is signed with a key of its own, made from `JWT_SECRET`, and named as what it is: no token of a caller is one, and
 //! it is no token of a caller, however callers' tokens are signed.

@@ -10,11 +10,14 @@
 mod api_commands;
 mod api_outages;
 mod audit;
+mod authentication;
 mod cache;
+mod callbacks;
 mod dead_letters;
 mod ledger_accepting;
 mod ledger_agents;
 mod ledger_attempts;
+mod ledger_callbacks;
 mod ledger_concurrency;
 mod ledger_list;
 mod ledger_patience;

@@ -1,12 +1,5 @@
 //! Callers with tokens, at full strength: over HTTP, straight to the broker, and while their issuer is away.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use lapin::BasicProperties;

@@ -1,11 +1,5 @@
 //! Callbacks over HTTP, embedded and at full strength: who named an address is told the outcome there.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use orchestrator_tests::receiver::{Behaviour, Received, Receiver, SECRET};
 use orchestrator_tests::surface::Surface;
 use orchestrator_tests::{eventually, on_both_strengths};

@@ -1,11 +1,5 @@
 //! Callbacks in the ledger: owed with every outcome, claimed by one worker at a time, and kept when done.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that fails may panic, in its helpers too"
-)]
-
 use std::collections::HashSet;
 use std::time::Duration;
 
