@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator_common::commands::{CommandSink, RETRY_AFTER};
+use orchestrator_common::commands::{CommandSink, RETRY_AFTER, TaskChange};
 use orchestrator_common::config::Settings;
-use orchestrator_common::domain::{AgentId, AgentRecord, DesiredState, Faults, Origin, Timestamp};
-use orchestrator_common::ledger::{Ledger, LedgerError};
+use orchestrator_common::domain::{AgentId, AgentRecord, Faults, Origin, Timestamp, Wish};
+use orchestrator_common::ledger::{Ledger, LedgerError, Wished};
 use orchestrator_common::messaging::Command;
 use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::WaitingReaders;
@@ -43,28 +43,55 @@ impl Service {
         &self,
         origin: Origin,
         agent_id: &AgentId,
-        desired: DesiredState,
+        wish: Wish,
         command: Command,
     ) -> Result<AgentChanged, ApiError> {
-        let done = match desired {
-            DesiredState::Idle => "is to wait for its first task",
-            DesiredState::Running => "is to run",
-            DesiredState::Paused => "is to pause",
-            DesiredState::Stopped => "is to stop",
-            DesiredState::Removed => "is unregistered",
+        let desired = wish.desired();
+        let done = match wish {
+            Wish::Start | Wish::Resume => "is to run",
+            Wish::Pause => "is to pause",
+            Wish::Stop => "is to stop",
+            Wish::Remove => "is unregistered",
         };
         let message = format!("agent {agent_id} {done}");
         let ledger = self.ledger.by(origin);
-        let writing = ledger.set_desired(agent_id, desired, Timestamp::now());
+        let writing = ledger.wish(agent_id, wish, Timestamp::now());
         let written = self.or_hand_on(patiently(writing).await, command).await?;
-        let Some(found) = written else {
-            let to_come = AgentChanged::to_come(agent_id.clone(), Some(desired), &message);
-            return Ok(to_come);
+        let record = match written {
+            Some(Wished::Now(record)) => record,
+            Some(Wished::Not(desired)) => {
+                let agent_id = agent_id.clone();
+                return Err(ApiError::WrongAgentState {
+                    agent_id,
+                    desired,
+                    wish,
+                });
+            }
+            Some(Wished::Unknown) => return Err(ApiError::NoSuchAgent(agent_id.to_string())),
+            None => {
+                let to_come = AgentChanged::to_come(agent_id.clone(), Some(desired), &message);
+                return Ok(to_come);
+            }
         };
-        let record = found.ok_or_else(|| ApiError::NoSuchAgent(agent_id.to_string()))?;
         self.commands.agent_changed(agent_id);
-        let view = (desired != DesiredState::Removed).then(|| self.view(record.clone()));
+        let view = (wish != Wish::Remove).then(|| self.view(record.clone()));
         Ok(AgentChanged::new(&record, &message, view))
+    }
+
+    /// Has everything dropped that an agent runs.
+    pub(crate) async fn cancel_running(
+        &self,
+        origin: Origin,
+        agent_id: &AgentId,
+    ) -> Result<(), ApiError> {
+        let ledger = self.ledger.by(origin);
+        let running = patiently(ledger.cancel_running(agent_id, Timestamp::now())).await?;
+        let dropping = running.into_iter().map(|(task_id, worker_id)| {
+            let change = TaskChange::ToDrop { task_id, worker_id };
+            self.commands.task_changed(change)
+        });
+        futures::future::join_all(dropping).await;
+        Ok(())
     }
 
     /// What was written; `None` when the ledger took nothing and the broker has `command` instead.

@@ -38,7 +38,14 @@ const KEEP_AUDIT_POSTGRES: &str =
 const KEEP_AUDIT_SQLITE: &str = "CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit \
      BEGIN SELECT RAISE(IGNORE); END";
 
-const TABLES: [&str; 9] = [
+/// Tasks end nearly in the order in which they are stored: what a range of pages holds is enough to know.
+const TASKS_ENDED_POSTGRES: &str =
+    "CREATE INDEX tasks_ended ON tasks USING brin (completed_at) WITH (autosummarize = on)";
+const TASKS_ENDED_SQLITE: &str =
+    "CREATE INDEX tasks_ended ON tasks (completed_at) WHERE completed_at IS NOT NULL";
+
+const TABLES: [&str; 10] = [
+    "tallies",
     "audit",
     "dead_letters",
     "callbacks",
@@ -63,6 +70,7 @@ impl MigrationTrait for Migration {
             workers(),
             dead_letters(),
             audit(),
+            tallies(),
         ] {
             manager.create_table(table).await?;
         }
@@ -89,12 +97,13 @@ impl MigrationTrait for Migration {
                 .await?;
         }
         let connection = manager.get_connection();
-        match manager.get_database_backend() {
-            sea_orm::DatabaseBackend::Postgres => {
-                connection.execute_unprepared(KEEP_AUDIT_POSTGRES).await?
-            }
-            _ => connection.execute_unprepared(KEEP_AUDIT_SQLITE).await?,
+        let own = match manager.get_database_backend() {
+            sea_orm::DatabaseBackend::Postgres => [KEEP_AUDIT_POSTGRES, TASKS_ENDED_POSTGRES],
+            _ => [KEEP_AUDIT_SQLITE, TASKS_ENDED_SQLITE],
         };
+        for statement in own {
+            connection.execute_unprepared(statement).await?;
+        }
         if manager.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
             // Room on each page for new versions of rows that every dispatch rewrites (heap-only updates).
             for table in ["agents", "agent_instances"] {
@@ -298,5 +307,13 @@ fn audit() -> TableCreateStatement {
         .col(text("resource"))
         .col(text("outcome"))
         .col(text_null("detail"))
+        .to_owned()
+}
+
+/// How far what pollers add up is counted.
+fn tallies() -> TableCreateStatement {
+    table("tallies")
+        .col(text("name").primary_key())
+        .col(big_integer("counted_until"))
         .to_owned()
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentId, Claim, Completion, DesiredState, ErrorCode, NewTask, Outcome, Registration, TaskError,
-    TaskStatus, Timestamp, Usage, WorkerId,
+    AgentId, Claim, Completion, ErrorCode, NewTask, Outcome, Registration, TaskError, TaskStatus,
+    Timestamp, Usage, Wish, WorkerId,
 };
 use orchestrator_common::ledger::{Dispatch, Dispatched, Ledger, Started};
 use serde_json::json;
@@ -26,10 +26,7 @@ pub async fn active_agent(ledger: &Ledger, name: &str, limit: u32) -> AgentId {
         .await
         .unwrap();
     let id = agent_id(name);
-    ledger
-        .set_desired(&id, DesiredState::Running, now)
-        .await
-        .unwrap();
+    ledger.wish(&id, Wish::Start, now).await.unwrap();
     activate(ledger, &id).await;
     id
 }

@@ -3,7 +3,7 @@
 //! The shapes are documentation; reading is the domain's, which names every fault at once.
 
 use orchestrator_common::domain::{
-    AgentId, Faults, Fields, Registration, Submission, SubmissionDefaults,
+    AgentId, Faults, Fields, Registration, Scaling, Submission, SubmissionDefaults,
 };
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -190,7 +190,7 @@ impl FromBody for AgentChoice {
 pub(crate) struct StopRequest {
     /// The agent.
     agent_id: Option<String>,
-    /// Taken for older callers: what runs is always finished.
+    /// Whether what runs may finish; true when absent.
     drain: Option<bool>,
 }
 
@@ -198,24 +198,54 @@ pub(crate) struct StopRequest {
 #[derive(Debug)]
 pub(crate) struct StopChoice {
     pub(crate) agent_id: Option<AgentId>,
+    pub(crate) drain: Option<bool>,
 }
 
 impl FromBody for StopChoice {
     type Shape = StopRequest;
 
     const DESCRIPTION: &'static str = "Which agent; may be empty when the query says it.";
-    const EMPTY: Option<Self> = Some(Self { agent_id: None });
+    const EMPTY: Option<Self> = Some(Self {
+        agent_id: None,
+        drain: None,
+    });
 
     fn from_body(body: Value) -> Result<Self, Faults> {
         let mut fields = Fields::of(body)?;
         let agent_id = fields.take_parsed("agent_id", AgentId::ACCEPTS, AgentId::parse);
-        if fields
-            .take("drain")
-            .is_some_and(|drain| !drain.is_boolean())
-        {
+        let drain = fields.take("drain");
+        if drain.as_ref().is_some_and(|drain| !drain.is_boolean()) {
             fields.fault("drain", "must be true or false");
         }
         fields.finish()?;
-        Ok(Self { agent_id })
+        let drain = drain.and_then(|drain| drain.as_bool());
+        Ok(Self { agent_id, drain })
+    }
+}
+
+/// How much an agent is to do at once; at least one of the two is given.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+pub(crate) struct ScaleRequest {
+    /// How many instances it is to have: 1.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1")))]
+    instances: Option<u32>,
+    /// How many sessions it may have at once, across all workers.
+    #[oai(validator(minimum(value = "1"), maximum(value = "100000")))]
+    max_concurrent_sessions: Option<u32>,
+}
+
+impl FromBody for Scaling {
+    type Shape = ScaleRequest;
+
+    const DESCRIPTION: &'static str = "What is to change.";
+    const EMPTY: Option<Self> = None;
+
+    fn from_body(body: Value) -> Result<Self, Faults> {
+        let mut fields = Fields::of(body)?;
+        let scaling = Self::take(&mut fields);
+        fields.finish()?;
+        scaling.check()?;
+        Ok(scaling)
     }
 }

@@ -51,7 +51,7 @@ async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
     assert_eq!(received.header("allow"), "POST");
     let received = wrong(Method::PUT, "/orchestrator/agents/some_agent").await;
     received.problem(405);
-    assert_eq!(received.header("allow"), "GET");
+    assert_eq!(received.header("allow"), "GET, DELETE");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod refusal;
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{AgentId, Faults, TaskId, TaskStatus};
+use orchestrator_common::domain::{AgentId, DesiredState, Faults, TaskId, TaskStatus, Wish};
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 
@@ -14,7 +14,9 @@ use crate::auth::Level;
 
 pub use document::{FieldFault, Problem};
 pub(crate) use document::{Subject, render};
-pub(crate) use refusal::{Administering, Cancelling, Changing, Open, Reading, Refusal, Submitting};
+pub(crate) use refusal::{
+    Administering, AgentChanging, Cancelling, Changing, Open, Reading, Refusal, Submitting,
+};
 
 /// What a caller is told to wait whose agent has too much waiting.
 const QUEUE_PAUSE: Duration = Duration::from_secs(5);
@@ -85,6 +87,16 @@ pub enum ApiError {
         /// What it would have to be, and what could then be done.
         needed: &'static str,
     },
+    /// The agent is not what it would have to be for this.
+    #[error("agent {agent_id} is wanted to be {desired}: {}", what_to_do(*.wish))]
+    WrongAgentState {
+        /// The agent.
+        agent_id: AgentId,
+        /// What is wanted of it.
+        desired: DesiredState,
+        /// What was wished.
+        wish: Wish,
+    },
     /// As many tasks wait for the agent as may.
     #[error("agent {0} has as many waiting tasks as it may have; try again later")]
     QueueFull(AgentId),
@@ -109,6 +121,15 @@ pub enum ApiError {
     /// A fault of ours, logged where it was noticed.
     #[error("something went wrong here; the request id leads to it in the logs")]
     Internal,
+}
+
+/// What the caller of a wish that is refused can do.
+const fn what_to_do(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Pause => "only one that runs, or waits for its first task, can be paused",
+        Wish::Resume => "only a pause can be ended; start it instead",
+        Wish::Start | Wish::Stop | Wish::Remove => "that cannot be changed now",
+    }
 }
 
 /// What a kind of error always has: its status, a name for programs, a title for people.
@@ -139,6 +160,7 @@ impl ApiError {
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "The task exists and differs"),
             Self::WrongStatus { .. } => (StatusCode::CONFLICT, "wrong_status", "The task's status does not allow this"),
+            Self::WrongAgentState { .. } => (StatusCode::CONFLICT, "wrong_agent_state", "The agent's state does not allow this"),
             Self::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full", "The agent's queue is full"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
@@ -173,6 +195,7 @@ impl ApiError {
             | Self::BodyTooSlow(_)
             | Self::Conflict(_)
             | Self::WrongStatus { .. }
+            | Self::WrongAgentState { .. }
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
             | Self::Invalid(_)

@@ -40,6 +40,14 @@ impl Statuses for Administering {
     ];
 }
 
+/// Operations that change agents, have no body, and are not always allowed.
+#[derive(Debug)]
+pub(crate) enum AgentChanging {}
+
+impl Statuses for AgentChanging {
+    const ALL: &'static [u16] = &[401, 403, 404, 409, 414, 422, 429, 431, 500, 503];
+}
+
 /// Operations that submit tasks.
 #[derive(Debug)]
 pub(crate) enum Submitting {}

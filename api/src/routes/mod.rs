@@ -1,7 +1,9 @@
 //! The endpoints, one file each, and the one place where they are put together.
 
 mod audit;
+mod change_agent;
 mod change_task;
+mod cluster;
 mod dead_letters;
 mod execute_task;
 mod execute_tasks;
@@ -56,6 +58,7 @@ type AgentEndpoints = (
     get_agent::GetAgent,
     start_agent::StartAgent,
     stop_agent::StopAgent,
+    change_agent::ChangeAgent,
 );
 
 type TaskEndpoints = (
@@ -70,6 +73,7 @@ type TaskEndpoints = (
 type OperationEndpoints = (
     health::HealthEndpoints,
     metrics::MetricsEndpoint,
+    cluster::Cluster,
     dead_letters::DeadLetters,
     audit::Audit,
 );
@@ -84,6 +88,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
             get_agent::GetAgent(service()),
             start_agent::StartAgent(service()),
             stop_agent::StopAgent(service()),
+            change_agent::ChangeAgent(service()),
         ),
         (
             execute_task::ExecuteTask(service()),
@@ -96,6 +101,7 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
         (
             health::HealthEndpoints(service()),
             metrics::MetricsEndpoint(service()),
+            cluster::Cluster(service()),
             dead_letters::DeadLetters(service()),
             audit::Audit(service()),
         ),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, DesiredState, Origin};
+use orchestrator_common::domain::{AgentId, Origin, Wish};
 use orchestrator_common::messaging::Command;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -60,7 +60,7 @@ impl StartAgent {
             agent_id: agent_id.clone(),
         };
         self.0
-            .want(origin, agent_id, DesiredState::Running, command)
+            .want(origin, agent_id, Wish::Start, command)
             .await
             .map(Answer)
             .map_err(Into::into)

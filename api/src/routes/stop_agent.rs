@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, DesiredState};
+use orchestrator_common::domain::{AgentId, Wish};
 use orchestrator_common::messaging::Command;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
@@ -20,19 +20,21 @@ pub(super) struct StopAgent(pub(super) Arc<Service>);
 impl StopAgent {
     /// Stop an agent
     ///
-    /// What runs is finished; what waits stays until the agent is started again.
+    /// What runs is finished, or dropped with `drain=false`; what waits stays until the agent is started again.
     #[oai(path = "/orchestrator/stop", method = "post", operation_id = "stop")]
     async fn stop(
         &self,
         caller: Caller<Administer>,
         /// The agent, when the body does not name it.
         agent_id: Query<Option<Loose<AgentId>>>,
-        /// Taken for older callers: what runs is always finished.
+        /// Whether what runs may finish. True when neither this nor the body says it.
         drain: Query<Option<Loose<bool>>>,
         body: JsonBody<StopChoice>,
     ) -> Result<Answer<AgentChanged>, Refusal<Administering>> {
         let mut faults = orchestrator_common::domain::Faults::default();
-        take("drain", drain.0, &mut faults);
+        let drain = take("drain", drain.0, &mut faults)
+            .or(body.content.drain)
+            .unwrap_or(true);
         let agent_id = match chosen_agent(body.content.agent_id, agent_id.0) {
             Ok(agent_id) if faults.0.is_empty() => agent_id,
             Ok(_) => return Err(faults.into()),
@@ -43,11 +45,13 @@ impl StopAgent {
         };
         let command = Command::Stop {
             agent_id: agent_id.clone(),
-            drain: true,
+            drain,
         };
-        let changed = self
-            .0
-            .want(caller.origin(), &agent_id, DesiredState::Stopped, command);
-        Ok(Answer(changed.await?))
+        let changed = self.0.want(caller.origin(), &agent_id, Wish::Stop, command);
+        let changed = changed.await?;
+        if !drain && changed.is_made() {
+            self.0.cancel_running(caller.origin(), &agent_id).await?;
+        }
+        Ok(Answer(changed))
     }
 }

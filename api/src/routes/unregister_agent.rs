@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, DesiredState};
+use orchestrator_common::domain::{AgentId, Wish};
 use orchestrator_common::messaging::Command;
 use poem_openapi::OpenApi;
 use poem_openapi::param::Query;
@@ -39,7 +39,7 @@ impl UnregisterAgent {
         };
         let changed = self
             .0
-            .want(caller.origin(), &agent_id, DesiredState::Removed, command);
+            .want(caller.origin(), &agent_id, Wish::Remove, command);
         let changed = changed.await?;
         self.0.agents.forget(&agent_id).await;
         Ok(Answer(changed))

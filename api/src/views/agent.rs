@@ -228,6 +228,11 @@ impl AgentChanged {
         }
     }
 
+    /// Whether it is made, not only in durable hands.
+    pub(crate) const fn is_made(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// The answer to a change that waits for the ledger in durable hands.
     pub(crate) fn to_come(agent_id: AgentId, desired: Option<DesiredState>, message: &str) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use orchestrator_common::domain::{
     AgentId, AgentStatus, CallbackStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json,
-    TaskId, TaskStatus, Timestamp,
+    TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{
@@ -168,6 +168,12 @@ impl WireSchema for Timestamp {
 }
 
 impl WireSchema for TaskId {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "uuid")
+    }
+}
+
+impl WireSchema for WorkerId {
     fn schema() -> MetaSchema {
         MetaSchema::new_with_format("string", "uuid")
     }

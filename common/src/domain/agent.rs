@@ -58,6 +58,58 @@ named_states! {
     }
 }
 
+/// What a caller may want of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To run, whatever it was.
+    Start,
+    /// To stop, whatever it was.
+    Stop,
+    /// To keep its brain and start no further task.
+    Pause,
+    /// To start tasks again after a pause.
+    Resume,
+    /// To go.
+    Remove,
+}
+
+impl Wish {
+    /// What is wanted of the agent then.
+    #[must_use]
+    pub const fn desired(self) -> DesiredState {
+        match self {
+            Self::Start | Self::Resume => DesiredState::Running,
+            Self::Stop => DesiredState::Stopped,
+            Self::Pause => DesiredState::Paused,
+            Self::Remove => DesiredState::Removed,
+        }
+    }
+
+    /// What may be wanted of the agent before; wishing twice is harmless. A stopped agent cannot be paused, because the
+    /// end of the pause would start it, and only a pause can be ended.
+    #[must_use]
+    pub const fn allowed_from(self) -> &'static [DesiredState] {
+        use DesiredState::{Idle, Paused, Running, Stopped};
+        match self {
+            Self::Start | Self::Stop | Self::Remove => &[Idle, Running, Paused, Stopped],
+            Self::Pause => &[Idle, Running, Paused],
+            Self::Resume => &[Running, Paused],
+        }
+    }
+
+    /// Its name in the audit log.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Start => "agent.start",
+            Self::Stop => "agent.stop",
+            Self::Pause => "agent.pause",
+            Self::Resume => "agent.resume",
+            Self::Remove => "agent.unregister",
+        }
+    }
+}
+
 named_states! {
     /// What an agent is observed to be.
     AgentStatus {

@@ -12,6 +12,7 @@ mod network;
 mod outcome;
 mod registration;
 mod retry;
+mod scaling;
 mod settlement;
 mod submission;
 mod task;
@@ -19,7 +20,7 @@ mod task_document;
 mod timestamp;
 
 pub use agent::{
-    AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState,
+    AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState, Wish,
 };
 pub use audit::{AuditEntry, AuditOutcome, Origin};
 pub use brain_config::{Section, prevails_over, sections};
@@ -31,6 +32,7 @@ pub use identifiers::{AgentId, InstanceId, TaskId, WorkerId};
 pub use outcome::{Claim, Completion, ErrorCode, Outcome, TaskError, Usage};
 pub use registration::Registration;
 pub use retry::RetryPolicy;
+pub use scaling::Scaling;
 pub use settlement::{Settlement, SettlementRules};
 pub use submission::{Submission, SubmissionDefaults};
 pub use task::{Json, NewTask, Priority, TaskRecord, TaskStatus};

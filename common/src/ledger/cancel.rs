@@ -9,7 +9,7 @@ use super::convert::{agent_id, name};
 use super::entity::tasks;
 use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
-use crate::domain::{ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
+use crate::domain::{AgentId, ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
 
 /// Its conditions are those of a small index, written out so that the databases see that.
 const TO_CANCEL: &str = "SELECT task_id FROM tasks WHERE worker_id = $1 AND cancel_requested \
@@ -52,6 +52,42 @@ impl Ledger {
         rows.iter()
             .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
             .collect()
+    }
+
+    /// Asks for everything to be cancelled that an agent runs; returns each task with the worker that is to drop it.
+    ///
+    /// # Errors
+    /// When the ledger does not take it.
+    pub async fn cancel_running(
+        &self,
+        agent_id: &AgentId,
+        now: Timestamp,
+    ) -> Result<Vec<(TaskId, WorkerId)>, LedgerError> {
+        let sql = "UPDATE tasks SET cancel_requested = TRUE WHERE agent_id = $1 AND status = 'running' \
+                   RETURNING task_id, worker_id";
+        self.within(|db| async move {
+            let tx = db.begin().await?;
+            // Under the lock of the agent nothing of it starts or ends.
+            let of = BTreeSet::from([agent_id.clone()]);
+            let _slots = Slots::lock(&tx, of, &self.options).await?;
+            let values = [agent_id.as_str().into()];
+            let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+            let mut running = Vec::new();
+            for row in tx.query_all_raw(statement).await? {
+                let task_id: uuid::Uuid = row.try_get_by_index(0)?;
+                if let Some(worker_id) = row.try_get_by_index::<Option<uuid::Uuid>>(1)? {
+                    running.push((TaskId::from(task_id), WorkerId::from(worker_id)));
+                }
+            }
+            if !running.is_empty() {
+                let detail = Some(format!("{} running tasks", running.len()));
+                self.note(&tx, "agent.cancel_running", agent_id.as_str(), detail, now)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(running)
+        })
+        .await
     }
 
     async fn cancel_at_once(

@@ -29,6 +29,7 @@ mod reprioritise;
 mod retry;
 mod rows;
 mod slots;
+mod tally;
 mod workers;
 
 use std::sync::Arc;
@@ -51,9 +52,11 @@ pub use lifecycle::LeasedAgent;
 pub use list::{TaskPage, TaskPlace, TaskQuery};
 pub use presence::{Presence, Sighting, Welcome};
 pub use query::{AgentQuery, Load};
+pub use registration::Wished;
 pub use reprioritise::Reprioritised;
 pub use retry::Retried;
-pub use workers::WorkerRecord;
+pub use tally::TaskTally;
+pub use workers::{Cluster, WorkerRecord, WorkerSeen};
 
 /// What the ledger decides by.
 #[derive(Clone, Copy, Debug)]

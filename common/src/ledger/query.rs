@@ -134,20 +134,6 @@ impl Ledger {
         .await
     }
 
-    /// What runs on an agent now, at most 10,000 tasks.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn running_tasks(&self, agent_id: &AgentId) -> Result<Vec<TaskId>, LedgerError> {
-        let sql =
-            "SELECT task_id FROM tasks WHERE agent_id = $1 AND status = 'running' LIMIT 10000";
-        let values = [agent_id.as_str().into()];
-        let rows = self.within(|db| db.query(sql, values)).await?;
-        rows.iter()
-            .map(|row| Ok(row.try_get_by_index::<uuid::Uuid>(0)?.into()))
-            .collect()
-    }
-
     /// How many tasks of its agent run before a queued `task`; `None` when it is not queued. Counts at most 1,000.
     ///
     /// # Errors

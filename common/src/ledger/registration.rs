@@ -14,10 +14,42 @@ use super::query::{agent_in_any_state, registered_agent};
 use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
-    AgentId, AgentRecord, AgentStatus, DesiredState, Registration, Timestamp, prevails_over,
+    AgentId, AgentRecord, AgentStatus, DesiredState, Registration, Timestamp, Wish, prevails_over,
 };
 
+/// What became of a wish about an agent.
+#[derive(Clone, Debug)]
+pub enum Wished {
+    /// It is noted.
+    Now(AgentRecord),
+    /// It cannot be wanted while this is.
+    Not(DesiredState),
+    /// No such agent is registered.
+    Unknown,
+}
+
 impl Ledger {
+    /// Gives an agent another limit of concurrent sessions; `None` when it is not registered. What runs beyond a lower
+    /// limit is finished.
+    ///
+    /// # Errors
+    /// When the ledger does not take it.
+    pub async fn limit_sessions(
+        &self,
+        agent_id: &AgentId,
+        max_concurrent_sessions: u32,
+        now: Timestamp,
+    ) -> Result<Option<AgentRecord>, LedgerError> {
+        let sql = "UPDATE agents SET max_concurrent_sessions = $1 WHERE agent_id = $2 AND desired <> 'removed'";
+        let limit = small(max_concurrent_sessions);
+        let values = [limit.into(), agent_id.as_str().into()];
+        let changed = self.execute_noted("agent.scale", agent_id.as_str(), now, sql, &values);
+        if !changed.await? {
+            return Ok(None);
+        }
+        self.agent(agent_id).await
+    }
+
     /// Writes an agent: a new one, or the named fields of an existing one.
     ///
     /// A richer `brain_config` stays when a poorer one comes. An agent that is being removed comes back, unstarted.
@@ -64,42 +96,39 @@ impl Ledger {
         })
     }
 
-    /// Changes what is wanted of an agent; `None` when it is not registered.
+    /// Notes what is wanted of an agent, if it may be wanted now.
     ///
     /// A crash after the commit delays what follows until the next look at agents to reconcile.
     ///
     /// # Errors
     /// When the ledger does not take it.
-    pub async fn set_desired(
+    pub async fn wish(
         &self,
         agent_id: &AgentId,
-        desired: DesiredState,
+        wish: Wish,
         now: Timestamp,
-    ) -> Result<Option<AgentRecord>, LedgerError> {
+    ) -> Result<Wished, LedgerError> {
+        let before = wish.allowed_from().iter();
+        let before: Vec<_> = before.map(|state| format!("'{state}'")).collect();
         // The lease of a reconciliation that is under way stays; it looks at what is wanted when it ends.
-        let sql = "UPDATE agents SET desired = $1, reconcile_at = $2, start_failures = 0 \
-                   WHERE agent_id = $3 AND desired <> 'removed'";
+        let sql = format!(
+            "UPDATE agents SET desired = $1, reconcile_at = $2, start_failures = 0 \
+             WHERE agent_id = $3 AND desired IN ({})",
+            before.join(", ")
+        );
         let values = [
-            desired.as_str().into(),
+            wish.desired().as_str().into(),
             now.as_micros().into(),
             agent_id.as_str().into(),
         ];
-        let changed = self.execute_noted(action(desired), agent_id.as_str(), now, sql, &values);
-        if !changed.await? {
-            return Ok(None);
-        }
-        self.within(|db| agent_in_any_state(db, agent_id)).await
-    }
-}
-
-/// What the audit log calls the change.
-const fn action(desired: DesiredState) -> &'static str {
-    match desired {
-        DesiredState::Idle => "agent.idle",
-        DesiredState::Running => "agent.start",
-        DesiredState::Paused => "agent.pause",
-        DesiredState::Stopped => "agent.stop",
-        DesiredState::Removed => "agent.unregister",
+        let changed = self.execute_noted(wish.action(), agent_id.as_str(), now, &sql, &values);
+        let changed = changed.await?;
+        let agent = self.within(|db| agent_in_any_state(db, agent_id)).await?;
+        Ok(match agent {
+            Some(agent) if changed => Wished::Now(agent),
+            Some(agent) if agent.desired != DesiredState::Removed => Wished::Not(agent.desired),
+            Some(_) | None => Wished::Unknown,
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Workers: who is there, who was not heard of for too long, and what becomes of the tasks of the lost.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseBackend, DatabaseTransaction,
-    EntityTrait, QueryFilter, QuerySelect, Statement, sea_query::OnConflict,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement, sea_query::OnConflict,
 };
 
 use super::convert::{agent_id, count};
@@ -25,7 +27,65 @@ pub struct WorkerRecord {
     pub capacity: u32,
 }
 
+/// A worker process as the ledger last saw it.
+#[derive(Clone, Debug)]
+pub struct WorkerSeen {
+    /// The worker.
+    pub worker: WorkerRecord,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it last said that it is alive.
+    pub heartbeat_at: Timestamp,
+}
+
+/// Who is there.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// The workers that have neither stopped nor been given up, oldest first.
+    pub workers: Vec<WorkerSeen>,
+    /// How many agents are in which state, by its name.
+    pub agents: BTreeMap<String, u64>,
+}
+
 impl Ledger {
+    /// The workers and the numbers of agents.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn cluster(&self) -> Result<Cluster, LedgerError> {
+        let counting =
+            "SELECT status, COUNT(*) FROM agents WHERE desired <> 'removed' GROUP BY status";
+        let (workers, agents) = self
+            .within(|db| async move {
+                let workers = workers::Entity::find()
+                    .order_by_asc(workers::Column::StartedAt)
+                    .order_by_asc(workers::Column::WorkerId)
+                    .all(&db.read)
+                    .await?;
+                Ok((workers, db.query(counting, []).await?))
+            })
+            .await?;
+        let seen = workers.into_iter().map(|row| {
+            Ok(WorkerSeen {
+                worker: WorkerRecord {
+                    worker_id: row.worker_id.into(),
+                    host: row.host,
+                    capacity: count("capacity", row.capacity.into())?,
+                },
+                started_at: Timestamp::from_micros(row.started_at),
+                heartbeat_at: Timestamp::from_micros(row.heartbeat_at),
+            })
+        });
+        let counted = agents.iter().map(|row| {
+            let number = count("count", row.try_get_by_index::<i64>(1)?)?;
+            Ok((row.try_get_by_index(0)?, number))
+        });
+        Ok(Cluster {
+            workers: seen.collect::<Result<_, LedgerError>>()?,
+            agents: counted.collect::<Result<_, LedgerError>>()?,
+        })
+    }
+
     /// Notes that a worker is alive.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::batch::BatchMember;
 use crate::config::Secret;
-use crate::domain::{AgentId, NewTask, Priority, Registration, TaskId};
+use crate::domain::{AgentId, NewTask, Priority, Registration, Scaling, TaskId};
 
 /// The version of the message contract that this program speaks.
 pub const VERSION: u64 = 1;
@@ -122,14 +122,12 @@ pub enum Command {
         /// Which.
         agent_id: AgentId,
     },
-    /// Change how much an agent may do at once; at least one of the two is given.
+    /// Change how much an agent may do at once.
     Scale {
         /// Which.
         agent_id: AgentId,
-        /// How many instances it is to have, 1–1000.
-        instances: Option<u32>,
-        /// Its own limit of concurrent sessions, 1–100000.
-        max_concurrent_sessions: Option<u32>,
+        /// What is to change.
+        scaling: Scaling,
     },
 }
 

@@ -9,7 +9,7 @@ use super::outgoing::text_header;
 use super::refusal::{Reason, Refusal};
 use crate::config::Secret;
 use crate::domain::{
-    AgentId, Faults, Fields, MAX_NESTING, NewTask, Priority, Registration, Submission,
+    AgentId, Faults, Fields, MAX_NESTING, NewTask, Priority, Registration, Scaling, Submission,
     SubmissionDefaults, TaskId, Timestamp, nesting_of,
 };
 
@@ -262,19 +262,8 @@ fn stop(map: Map<String, Value>) -> Result<Command, Faults> {
 fn scale(map: Map<String, Value>) -> Result<Command, Faults> {
     let mut fields = Fields::of(Value::Object(map))?;
     let agent_id = take_agent_id(&mut fields);
-    if !fields.has("instances") && !fields.has("max_concurrent_sessions") {
-        fields.fault(
-            "instances",
-            "is required, unless max_concurrent_sessions is given",
-        );
-    }
-    let instances = fields.take_integer("instances", 1, 1_000);
-    let max_concurrent_sessions = fields.take_integer("max_concurrent_sessions", 1, 100_000);
-    finished(fields, agent_id).map(|agent_id| Command::Scale {
-        agent_id,
-        instances,
-        max_concurrent_sessions,
-    })
+    let scaling = Scaling::take(&mut fields);
+    finished(fields, agent_id).map(|agent_id| Command::Scale { agent_id, scaling })
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

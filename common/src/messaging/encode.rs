@@ -198,16 +198,12 @@ fn body_of(command: &Command) -> Value {
             body["drain"] = json!(drain);
             body
         }
-        Command::Scale {
-            agent_id,
-            instances,
-            max_concurrent_sessions,
-        } => {
+        Command::Scale { agent_id, scaling } => {
             let mut body = with_agent(agent_id);
-            if let Some(instances) = instances {
+            if let Some(instances) = scaling.instances {
                 body["instances"] = json!(instances);
             }
-            if let Some(limit) = max_concurrent_sessions {
+            if let Some(limit) = scaling.max_concurrent_sessions {
                 body["max_concurrent_sessions"] = json!(limit);
             }
             body

@@ -1,7 +1,7 @@
 //! The audit log over HTTP, embedded and at full strength.
 
-use orchestrator_common::domain::{AgentId, DesiredState, Origin, Registration, Timestamp};
-use orchestrator_common::ledger::AuditQuery;
+use orchestrator_common::domain::{AgentId, Origin, Registration, Timestamp, Wish};
+use orchestrator_common::ledger::{AuditQuery, Wished};
 use orchestrator_tests::ledger::TestLedger;
 use orchestrator_tests::surface::Surface;
 use orchestrator_tests::{eventually, on_both_databases, on_both_strengths};
@@ -168,19 +168,13 @@ async fn log(test: &TestLedger) -> Vec<(String, String, String)> {
 async fn a_change_that_is_not_made_is_not_written_down(test: &TestLedger) {
     let ledger = test.ledger.by(alice());
     let (id, now) = (AgentId::parse("a").unwrap(), Timestamp::now());
-    let nobody = ledger
-        .set_desired(&id, DesiredState::Running, now)
-        .await
-        .unwrap();
-    assert!(nobody.is_none());
+    let nobody = ledger.wish(&id, Wish::Start, now).await.unwrap();
+    assert!(matches!(nobody, Wished::Unknown), "{nobody:?}");
     let registration = Registration::parse(json!({"agent_id": "a"})).unwrap();
     // Nobody knows who asks: there is nothing to write down.
     test.ledger.register(&registration, now).await.unwrap();
     assert!(log(test).await.is_empty());
-    ledger
-        .set_desired(&id, DesiredState::Running, now)
-        .await
-        .unwrap();
+    ledger.wish(&id, Wish::Start, now).await.unwrap();
     let entry = |text: &str| text.to_owned();
     assert_eq!(
         log(test).await,

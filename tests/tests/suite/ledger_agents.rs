@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentStatus, DesiredState, ErrorCode, Registration, Timestamp, WorkerId,
+    AgentStatus, DesiredState, ErrorCode, Registration, Timestamp, Wish, WorkerId,
 };
-use orchestrator_common::ledger::{AgentQuery, Ingested};
+use orchestrator_common::ledger::{AgentQuery, Ingested, Wished};
 use orchestrator_tests::ledger::{TestLedger, agent_id, default_options, task};
 use orchestrator_tests::ledger_steps::{activate, active_agent, bring, claim, completed, end};
 use orchestrator_tests::on_both_databases;
@@ -28,10 +28,7 @@ async fn a_stopped_agent_starts_nothing_and_keeps_its_tasks(test: &TestLedger) {
     let running = bring(ledger, worker, vec![task(&agent, json!({}), now)])
         .await
         .started;
-    ledger
-        .set_desired(&agent, DesiredState::Stopped, now)
-        .await
-        .unwrap();
+    ledger.wish(&agent, Wish::Stop, now).await.unwrap();
     let lease = ledger
         .lease_agent(&agent, worker, Duration::from_secs(60), now)
         .await
@@ -61,10 +58,7 @@ async fn a_stopped_agent_starts_nothing_and_keeps_its_tasks(test: &TestLedger) {
         (AgentStatus::Stopped, 1, 0)
     );
 
-    ledger
-        .set_desired(&agent, DesiredState::Running, now)
-        .await
-        .unwrap();
+    ledger.wish(&agent, Wish::Start, now).await.unwrap();
     activate(ledger, &agent).await;
     let started = claim(ledger, worker, &agent, now).await;
     assert_eq!(started.len(), 1);
@@ -148,18 +142,10 @@ async fn an_unregistered_agent_is_gone_when_its_tasks_are(test: &TestLedger) {
     let tasks: Vec<_> = (0..2).map(|_| task(&agent, json!({}), now)).collect();
     let waiting = tasks[1].task_id;
     let running = bring(ledger, worker, tasks).await.started;
-    ledger
-        .set_desired(&agent, DesiredState::Removed, now)
-        .await
-        .unwrap();
+    ledger.wish(&agent, Wish::Remove, now).await.unwrap();
     assert!(ledger.agent(&agent).await.unwrap().is_none());
-    assert!(
-        ledger
-            .set_desired(&agent, DesiredState::Running, now)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let wished = ledger.wish(&agent, Wish::Start, now).await.unwrap();
+    assert!(matches!(wished, Wished::Unknown), "{wished:?}");
     let refused = ledger
         .ingest(vec![task(&agent, json!({}), now)], now)
         .await

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentId, CallbackClaim, CallbackOutcome, CallbackStatus, Completion, ErrorCode, NewTask,
-    Outcome, Registration, SettlementRules, TaskError, TaskId, Timestamp, Usage, WorkerId,
+    AgentId, CallbackClaim, CallbackOutcome, CallbackStatus, ErrorCode, NewTask, Outcome,
+    SettlementRules, TaskError, TaskId, Timestamp, WorkerId,
 };
-use orchestrator_common::ledger::{Dispatch, Ledger, LedgerOptions, Started, WaitingTarget};
-use orchestrator_tests::ledger::{TestLedger, agent_id, default_options, task};
+use orchestrator_common::ledger::{Ledger, LedgerOptions, Started, WaitingTarget};
+use orchestrator_tests::ledger::{TestLedger, default_options, task};
+use orchestrator_tests::ledger_steps::{active_agent, bring, claim, completed, end, retryable};
 use orchestrator_tests::on_both_databases;
 use serde_json::{Value, json};
 
@@ -33,27 +34,6 @@ fn one_crash() -> SettlementRules {
     }
 }
 
-async fn start_agent(ledger: &Ledger) -> AgentId {
-    let registration =
-        Registration::parse(json!({"agent_id": "a", "endpoint": "http://127.0.0.1:1"})).unwrap();
-    let now = Timestamp::now();
-    ledger.register(&registration, now).await.unwrap();
-    let id = agent_id("a");
-    ledger
-        .set_desired(&id, orchestrator_common::domain::DesiredState::Running, now)
-        .await
-        .unwrap();
-    let holder = WorkerId::generate();
-    let lease = ledger.lease_agent(&id, holder, LEASE, now).await.unwrap();
-    let lease = lease.unwrap();
-    ledger
-        .activate(&lease, "http://127.0.0.1:1", now)
-        .await
-        .unwrap();
-    ledger.end_lease(&lease, 0, None).await.unwrap();
-    id
-}
-
 fn calling_back(agent: &AgentId, more: Value) -> NewTask {
     let mut fields = json!({"callback_url": "https://receiver.example/hook?token=secret"});
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -64,43 +44,12 @@ fn calling_back(agent: &AgentId, more: Value) -> NewTask {
 
 /// Runs tasks on `worker`.
 async fn run(ledger: &Ledger, worker: WorkerId, arrivals: Vec<NewTask>) -> Vec<Started> {
-    let dispatch = Dispatch {
-        room: u32::try_from(arrivals.len()).unwrap(),
-        arrivals,
-        ..Dispatch::default()
-    };
-    let now = Timestamp::now();
-    ledger
-        .dispatch(worker, dispatch, now)
-        .await
-        .unwrap()
-        .started
+    bring(ledger, worker, arrivals).await.started
 }
 
-async fn end(ledger: &Ledger, started: &Started, outcome: Outcome) {
-    let completion = Completion {
-        claim: started.claim.clone(),
-        outcome,
-        usage: Usage::default(),
-    };
-    let dispatch = Dispatch {
-        completions: vec![completion],
-        ..Dispatch::default()
-    };
-    let now = Timestamp::now();
-    let recorded = ledger
-        .dispatch(started.claim.worker_id, dispatch, now)
-        .await
-        .unwrap();
-    assert!(recorded.completions[0].settlement.is_some());
-}
-
-fn completed() -> Outcome {
-    Outcome::Completed {
-        result: serde_json::value::to_raw_value(&json!({"x": 1}))
-            .unwrap()
-            .into(),
-    }
+async fn finish(ledger: &Ledger, started: &Started, outcome: Outcome) {
+    let ended = end(ledger, &started.claim, outcome, Timestamp::now()).await;
+    assert!(ended.completions[0].settlement.is_some());
 }
 
 /// A task that has ended, and owes a callback.
@@ -109,12 +58,12 @@ async fn owed(ledger: &Ledger, agent: &AgentId, number: usize) -> Vec<TaskId> {
     let started = run(ledger, WorkerId::generate(), tasks.collect()).await;
     assert_eq!(started.len(), number);
     for started in &started {
-        end(ledger, started, completed()).await;
+        finish(ledger, started, completed()).await;
     }
     started.iter().map(|s| s.claim.task_id).collect()
 }
 
-async fn claim(ledger: &Ledger, limit: u32, now: Timestamp) -> Vec<CallbackClaim> {
+async fn claim_due(ledger: &Ledger, limit: u32, now: Timestamp) -> Vec<CallbackClaim> {
     ledger
         .claim_callbacks(WorkerId::generate(), TARGET, limit, now, LEASE)
         .await
@@ -123,7 +72,7 @@ async fn claim(ledger: &Ledger, limit: u32, now: Timestamp) -> Vec<CallbackClaim
 
 async fn every_kind_of_outcome_owes_a_callback_and_nothing_else_does(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     let worker = WorkerId::generate();
     let error = || TaskError::new(ErrorCode::AgentFailed, "no");
     let mut owing = HashSet::new();
@@ -135,14 +84,11 @@ async fn every_kind_of_outcome_owes_a_callback_and_nothing_else_does(test: &Test
         Outcome::Failed { error: error() },
         Outcome::TimedOut { error: error() },
         Outcome::Cancelled,
-        Outcome::Retryable {
-            error: error(),
-            retry_after: None,
-        },
+        retryable(),
     ];
     for (started, outcome) in started.iter().zip(outcomes) {
         let is_last = !matches!(outcome, Outcome::Retryable { .. });
-        end(ledger, started, outcome).await;
+        finish(ledger, started, outcome).await;
         if is_last {
             owing.insert(started.claim.task_id);
         }
@@ -151,7 +97,7 @@ async fn every_kind_of_outcome_owes_a_callback_and_nothing_else_does(test: &Test
     // Nobody asked to be told of this one.
     let silent = task(&agent, json!({}), Timestamp::now());
     let silent = run(ledger, worker, vec![silent]).await;
-    end(ledger, &silent[0], completed()).await;
+    finish(ledger, &silent[0], completed()).await;
 
     // A task whose worker is lost is quarantined.
     let lost = WorkerId::generate();
@@ -178,7 +124,7 @@ async fn every_kind_of_outcome_owes_a_callback_and_nothing_else_does(test: &Test
     assert_eq!(cancelled.len(), 2);
     owing.extend(cancelled);
 
-    let claims = claim(ledger, 100, later).await;
+    let claims = claim_due(ledger, 100, later).await;
     let claimed: HashSet<TaskId> = claims.iter().map(|claim| claim.task_id).collect();
     assert_eq!(claimed, owing);
     for claim in claims {
@@ -192,20 +138,20 @@ async fn every_kind_of_outcome_owes_a_callback_and_nothing_else_does(test: &Test
 
 async fn a_claimed_callback_is_nobody_elses_until_its_lease_ends(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     owed(ledger, &agent, 3).await;
     let now = Timestamp::now();
-    let first = claim(ledger, 2, now).await;
-    let second = claim(ledger, 2, now).await;
+    let first = claim_due(ledger, 2, now).await;
+    let second = claim_due(ledger, 2, now).await;
     assert_eq!((first.len(), second.len()), (2, 1));
-    assert!(claim(ledger, 2, now).await.is_empty());
+    assert!(claim_due(ledger, 2, now).await.is_empty());
     assert!(!first.contains(&second[0]));
 
     let delivered = vec![(first[0].clone(), CallbackOutcome::Delivered)];
     ledger.settle_callbacks(&delivered, now).await.unwrap();
     // Their holders crashed.
     let later = now.plus(LEASE);
-    let mut again = claim(ledger, 10, later).await;
+    let mut again = claim_due(ledger, 10, later).await;
     again.sort_by_key(|claim| claim.task_id);
     let mut expected = vec![first[1].task_id, second[0].task_id];
     expected.sort_unstable();
@@ -222,7 +168,7 @@ async fn a_claimed_callback_is_nobody_elses_until_its_lease_ends(test: &TestLedg
 }
 
 async fn many_workers_claim_each_callback_once(test: &TestLedger) {
-    let agent = start_agent(&test.ledger).await;
+    let agent = active_agent(&test.ledger, "a", 100).await;
     let owing = owed(&test.ledger, &agent, 60).await;
     let now = Timestamp::now();
     let claiming = (0..8).map(|_| {
@@ -230,7 +176,7 @@ async fn many_workers_claim_each_callback_once(test: &TestLedger) {
         tokio::spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let claims = claim(&ledger, 3, now).await;
+                let claims = claim_due(&ledger, 3, now).await;
                 if claims.is_empty() {
                     return mine;
                 }
@@ -244,7 +190,7 @@ async fn many_workers_claim_each_callback_once(test: &TestLedger) {
     }
     // Locked rows are skipped, not waited for: who found nothing may have left some to others, who went on.
     claimed.extend(
-        claim(&test.ledger, 100, now)
+        claim_due(&test.ledger, 100, now)
             .await
             .iter()
             .map(|c| c.task_id),
@@ -258,7 +204,7 @@ async fn many_workers_claim_each_callback_once(test: &TestLedger) {
 
 async fn a_lost_workers_callbacks_are_due_at_once(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     owed(ledger, &agent, 3).await;
     let now = Timestamp::now();
     let (lost, other) = (WorkerId::generate(), WorkerId::generate());
@@ -282,7 +228,7 @@ async fn a_lost_workers_callbacks_are_due_at_once(test: &TestLedger) {
 
 async fn what_came_of_a_callback_can_be_read(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     let now = Timestamp::now();
     let later = now.plus(Duration::from_secs(7));
     for (outcome, status, error, next) in [
@@ -319,7 +265,7 @@ async fn what_came_of_a_callback_can_be_read(test: &TestLedger) {
     ] {
         let task_id = owed(ledger, &agent, 1).await[0];
         // Those of the rounds before that are still pending are due again, too.
-        let claims = claim(ledger, 10, Timestamp::now()).await;
+        let claims = claim_due(ledger, 10, Timestamp::now()).await;
         let claim = claims.into_iter().find(|claim| claim.task_id == task_id);
         let settled = [(claim.unwrap(), outcome)];
         ledger.settle_callbacks(&settled, now).await.unwrap();
@@ -333,14 +279,14 @@ async fn what_came_of_a_callback_can_be_read(test: &TestLedger) {
 
 async fn receivers_are_found_in_turn_however_many_callbacks_wait(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     let mut tasks = Vec::new();
     for n in [3, 1, 2, 2, 3, 3] {
         let url = format!("http://host-{n}.example/{}", tasks.len());
         tasks.push(calling_back(&agent, json!({"callback_url": url})));
     }
     for started in run(ledger, WorkerId::generate(), tasks).await {
-        end(ledger, &started, completed()).await;
+        finish(ledger, &started, completed()).await;
     }
     let name = |n| format!("host-{n}.example:80");
     let names = |found: &[WaitingTarget]| -> Vec<String> {
@@ -371,25 +317,20 @@ async fn receivers_are_found_in_turn_however_many_callbacks_wait(test: &TestLedg
 
 async fn a_retry_by_hand_forgets_the_old_outcomes_callback(test: &TestLedger) {
     let ledger = &test.ledger;
-    let agent = start_agent(ledger).await;
+    let agent = active_agent(ledger, "a", 100).await;
     let worker = WorkerId::generate();
     let more = json!({"max_attempts": 1});
     let started = run(ledger, worker, vec![calling_back(&agent, more)]).await;
     let task_id = started[0].claim.task_id;
     let error = TaskError::new(ErrorCode::AgentFailed, "no");
-    end(ledger, &started[0], Outcome::Failed { error }).await;
-    let old = claim(ledger, 1, Timestamp::now()).await;
+    finish(ledger, &started[0], Outcome::Failed { error }).await;
+    let old = claim_due(ledger, 1, Timestamp::now()).await;
     ledger.retry(task_id, 3, Timestamp::now()).await.unwrap();
     assert_eq!(ledger.callback(task_id).await.unwrap(), None);
 
-    let dispatch = Dispatch {
-        claims: vec![agent],
-        room: 1,
-        ..Dispatch::default()
-    };
     let now = Timestamp::now();
-    let again = ledger.dispatch(worker, dispatch, now).await.unwrap();
-    end(ledger, &again.started[0], completed()).await;
+    let again = claim(ledger, worker, &agent, now).await;
+    finish(ledger, &again[0], completed()).await;
     // The attempt at the old one comes back only now.
     let gone = [(old[0].clone(), CallbackOutcome::Gone("status 410".into()))];
     ledger.settle_callbacks(&gone, now).await.unwrap();
@@ -398,5 +339,5 @@ async fn a_retry_by_hand_forgets_the_old_outcomes_callback(test: &TestLedger) {
         (callback.status, callback.attempts),
         (CallbackStatus::Pending, 0)
     );
-    assert_eq!(claim(ledger, 1, Timestamp::now()).await.len(), 1);
+    assert_eq!(claim_due(ledger, 1, Timestamp::now()).await.len(), 1);
 }

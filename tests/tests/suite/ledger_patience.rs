@@ -7,8 +7,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use orchestrator_common::config::Secret;
 use orchestrator_common::domain::{
-    AgentStatus, DesiredState, InstanceId, Priority, Registration, TaskId, TaskStatus, Timestamp,
-    WorkerId,
+    AgentStatus, InstanceId, Priority, Registration, TaskId, TaskStatus, Timestamp, Wish, WorkerId,
 };
 use orchestrator_common::ledger::{
     AgentQuery, Dispatch, LeasedAgent, Ledger, LedgerError, WorkerRecord,
@@ -61,7 +60,7 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         dispatch(worker, dispatch, now),
         ingest(vec![arrival], now),
         register(&registration, now),
-        set_desired(agent, DesiredState::Running, now),
+        wish(agent, Wish::Start, now),
         agents_to_reconcile(now, 10),
         lease_agent(agent, worker, PATIENCE, now),
         observe(lease, AgentStatus::Starting, None),
@@ -75,7 +74,8 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         agents(&AgentQuery::default()),
         task(TaskId::generate()),
         tasks(&[TaskId::generate()]),
-        running_tasks(agent),
+        cancel_running(agent, now),
+        limit_sessions(agent, 5, now),
         queue_position(&record),
         load(),
         runnable_agents(10),
@@ -106,8 +106,7 @@ async fn on_a_dead_network_every_operation_ends() {
     let (agent, now) = (agent_id("a"), Timestamp::now());
     let registration = Registration::parse(json!({"agent_id": "a"})).unwrap();
     test.ledger.register(&registration, now).await.unwrap();
-    let wanted = DesiredState::Running;
-    test.ledger.set_desired(&agent, wanted, now).await.unwrap();
+    test.ledger.wish(&agent, Wish::Start, now).await.unwrap();
     let holder = WorkerId::generate();
     let lease = test.ledger.lease_agent(&agent, holder, HANGS, now).await;
     let lease = lease.unwrap().unwrap();

@@ -1,7 +1,7 @@
 //! Changing the priority of a task in the ledger, on SQLite and on PostgreSQL.
 
 use orchestrator_common::domain::{
-    AgentId, DesiredState, Priority, Registration, TaskId, TaskStatus, Timestamp, WorkerId,
+    AgentId, Priority, Registration, TaskId, TaskStatus, Timestamp, Wish, WorkerId,
 };
 use orchestrator_common::ledger::{Ledger, Reprioritised, Started};
 use orchestrator_tests::ledger::{TestLedger, agent_id, default_options, task};
@@ -28,10 +28,7 @@ async fn waiting_tasks(ledger: &Ledger, number: usize) -> (AgentId, Vec<TaskId>)
         .collect();
     let ids = tasks.iter().map(|task| task.task_id).collect();
     ledger.ingest(tasks, now).await.unwrap();
-    ledger
-        .set_desired(&id, DesiredState::Running, now)
-        .await
-        .unwrap();
+    ledger.wish(&id, Wish::Start, now).await.unwrap();
     (id, ids)
 }
 

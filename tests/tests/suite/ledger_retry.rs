@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{DesiredState, TaskId, TaskStatus, Timestamp, WorkerId};
+use orchestrator_common::domain::{TaskId, TaskStatus, Timestamp, Wish, WorkerId};
 use orchestrator_common::ledger::{Cancelled, Retried};
 use orchestrator_tests::ledger::{TestLedger, default_options, task};
 use orchestrator_tests::ledger_steps::{active_agent, bring, claim, completed, end, retryable};
@@ -99,10 +99,7 @@ async fn a_task_of_an_agent_that_is_gone_stays_ended(test: &TestLedger) {
     let task_id = only.task_id;
     ledger.ingest(vec![only], now).await.unwrap();
     ledger.cancel(task_id, now).await.unwrap();
-    ledger
-        .set_desired(&id, DesiredState::Removed, now)
-        .await
-        .unwrap();
+    ledger.wish(&id, Wish::Remove, now).await.unwrap();
     let retried = ledger.retry(task_id, 3, now).await.unwrap();
     assert_eq!(retried, Retried::UnknownAgent(id));
     let task = ledger.task(task_id).await.unwrap().unwrap();

@@ -7,6 +7,7 @@
     reason = "a test that fails may panic, in its helpers too"
 )]
 
+mod agent_changes;
 mod api_commands;
 mod api_outages;
 mod audit;

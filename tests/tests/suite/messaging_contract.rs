@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use orchestrator_common::config::{RabbitMqSettings, Secret};
 use orchestrator_common::domain::{
-    AgentId, AgentStatus, ErrorCode, NewTask, Priority, Registration, Submission,
+    AgentId, AgentStatus, ErrorCode, NewTask, Priority, Registration, Scaling, Submission,
     SubmissionDefaults, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp, Usage, WorkerId,
 };
 use orchestrator_common::messaging::{
@@ -114,8 +114,10 @@ fn commands() -> Vec<Command> {
         },
         Command::Scale {
             agent_id,
-            instances: Some(3),
-            max_concurrent_sessions: Some(20),
+            scaling: Scaling {
+                instances: Some(3),
+                max_concurrent_sessions: Some(20),
+            },
         },
     ]
 }

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, DesiredState, Faults, Registration, Timestamp};
-use orchestrator_common::ledger::{Cancelled, LedgerError};
+use orchestrator_common::domain::{AgentId, Faults, Scaling, Timestamp, Wish};
+use orchestrator_common::ledger::{LedgerError, Wished};
 use orchestrator_common::messaging::{
     Command, Consumer, Control, Message, Outgoing, Reason, Refusal, Share, ack_all,
 };
-use serde_json::Map;
 
 use super::reception::Reception;
 
@@ -98,25 +97,21 @@ async fn carry_out(reception: &Reception, command: &Command) -> Result<Done, Led
             Ok(Done::Written(agent.agent_id))
         }
         Command::Unregister { agent_id } => {
-            want(reception, agent_id, DesiredState::Removed).await?;
+            wish(reception, agent_id, Wish::Remove).await?;
             // One that is gone is what was asked for.
             Ok(Done::Written(agent_id.clone()))
         }
-        Command::Start { agent_id } => want(reception, agent_id, DesiredState::Running).await,
+        Command::Start { agent_id } => wish(reception, agent_id, Wish::Start).await,
         Command::Stop { agent_id, drain } => {
-            let done = want(reception, agent_id, DesiredState::Stopped).await?;
+            let done = wish(reception, agent_id, Wish::Stop).await?;
             if !drain {
                 cancel_running(reception, agent_id).await?;
             }
             Ok(done)
         }
-        Command::Pause { agent_id } => want(reception, agent_id, DesiredState::Paused).await,
-        Command::Resume { agent_id } => resume(reception, agent_id).await,
-        Command::Scale {
-            agent_id,
-            instances,
-            max_concurrent_sessions,
-        } => scale(reception, agent_id, *instances, *max_concurrent_sessions).await,
+        Command::Pause { agent_id } => wish(reception, agent_id, Wish::Pause).await,
+        Command::Resume { agent_id } => wish(reception, agent_id, Wish::Resume).await,
+        Command::Scale { agent_id, scaling } => scale(reception, agent_id, *scaling).await,
         Command::Execute(_)
         | Command::ExecuteBatch(_)
         | Command::CancelTask { .. }
@@ -127,74 +122,43 @@ async fn carry_out(reception: &Reception, command: &Command) -> Result<Done, Led
     }
 }
 
-async fn want(
-    reception: &Reception,
-    agent_id: &AgentId,
-    desired: DesiredState,
-) -> Result<Done, LedgerError> {
-    let Some(agent) = reception.ledger.agent(agent_id).await? else {
-        return Ok(Done::Unknown(agent_id.clone()));
-    };
-    if agent.desired != desired {
-        reception
-            .ledger
-            .set_desired(agent_id, desired, Timestamp::now())
-            .await?;
-    }
-    Ok(Done::Written(agent_id.clone()))
-}
-
-/// Ends a pause; an agent that is not paused stays what it is, also one that was stopped meanwhile.
-async fn resume(reception: &Reception, agent_id: &AgentId) -> Result<Done, LedgerError> {
-    match reception.ledger.agent(agent_id).await? {
-        None => Ok(Done::Unknown(agent_id.clone())),
-        Some(agent) if agent.desired == DesiredState::Paused => {
-            want(reception, agent_id, DesiredState::Running).await
-        }
-        Some(_) => Ok(Done::Written(agent_id.clone())),
-    }
+/// An agent that cannot be what is wished stays what it is: one that is stopped is not paused, and only a pause is ended.
+async fn wish(reception: &Reception, agent_id: &AgentId, wish: Wish) -> Result<Done, LedgerError> {
+    let wished = reception.ledger.wish(agent_id, wish, Timestamp::now());
+    Ok(match wished.await? {
+        Wished::Now(_) | Wished::Not(_) => Done::Written(agent_id.clone()),
+        Wished::Unknown => Done::Unknown(agent_id.clone()),
+    })
 }
 
 async fn scale(
     reception: &Reception,
     agent_id: &AgentId,
-    instances: Option<u32>,
-    max_concurrent_sessions: Option<u32>,
+    scaling: Scaling,
 ) -> Result<Done, LedgerError> {
-    if instances.is_some_and(|instances| instances != 1) {
-        let faults = Faults::one("instances", "must be 1: an agent has one instance");
+    if let Err(faults) = scaling.check() {
         return Ok(Done::Invalid(faults));
     }
-    if reception.ledger.agent(agent_id).await?.is_none() {
-        return Ok(Done::Unknown(agent_id.clone()));
-    }
-    if max_concurrent_sessions.is_some() {
-        let registration = Registration {
-            agent_id: agent_id.clone(),
-            agent_name: None,
-            domain: None,
-            brain_config: None,
-            deployment_id: None,
-            max_concurrent_sessions,
-            endpoint: None,
-            extra: Map::new(),
-        };
-        reception
-            .ledger
-            .register(&registration, Timestamp::now())
-            .await?;
-    }
-    Ok(Done::Written(agent_id.clone()))
+    let ledger = &reception.ledger;
+    let found = match scaling.max_concurrent_sessions {
+        Some(limit) => {
+            ledger
+                .limit_sessions(agent_id, limit, Timestamp::now())
+                .await?
+        }
+        None => ledger.agent(agent_id).await?,
+    };
+    Ok(match found {
+        Some(_) => Done::Written(agent_id.clone()),
+        None => Done::Unknown(agent_id.clone()),
+    })
 }
 
 /// Has everything dropped that runs on an agent.
 async fn cancel_running(reception: &Reception, agent_id: &AgentId) -> Result<(), LedgerError> {
-    for task_id in reception.ledger.running_tasks(agent_id).await? {
-        match reception.ledger.cancel(task_id, Timestamp::now()).await? {
-            Cancelled::Requested(worker_id) => reception.drop_running(task_id, worker_id).await,
-            Cancelled::Now => reception.outward.ended_elsewhere(vec![task_id]),
-            Cancelled::AlreadyEnded(_) | Cancelled::Unknown => {}
-        }
+    let running = reception.ledger.cancel_running(agent_id, Timestamp::now());
+    for (task_id, worker_id) in running.await? {
+        reception.drop_running(task_id, worker_id).await;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{DesiredState, ErrorCode, Outcome, TaskError};
+use orchestrator_common::domain::{ErrorCode, Outcome, TaskError, Wish};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ pub(crate) enum Operation {
     /// Somebody cancels an accepted task.
     Cancel(Index),
     /// Somebody changes what is wanted of an agent.
-    Want { agent: usize, desired: DesiredState },
+    Want { agent: usize, wish: Wish },
     /// A reconciler looks at an agent; it may die holding the lease.
     Reconcile { agent: usize, dies: bool },
     /// The brain forgets an agent's instance.
@@ -63,7 +63,7 @@ pub(crate) struct Plan {
 /// A task that arrives.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrival {
-    New(Wish),
+    New(Order),
     /// An earlier task once more, out of the same batch or any before.
     Repeat(Index),
     /// Another task with the identifier of an earlier one.
@@ -72,7 +72,7 @@ pub(crate) enum Arrival {
 
 /// What a caller wants of a new task.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Order {
     pub(crate) agent: usize,
     pub(crate) priority: u32,
     /// Seconds ago that it was submitted.
@@ -107,10 +107,11 @@ pub(crate) fn interleaving(length: usize) -> impl Strategy<Value = Interleaving>
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let desired = prop_oneof![
-        4 => Just(DesiredState::Running),
-        1 => Just(DesiredState::Stopped),
-        1 => Just(DesiredState::Paused),
+    let wish = prop_oneof![
+        4 => Just(Wish::Start),
+        1 => Just(Wish::Stop),
+        1 => Just(Wish::Pause),
+        1 => Just(Wish::Resume),
     ];
     prop_oneof![
         16 => plan().prop_map(Operation::Dispatch),
@@ -119,7 +120,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(worker, noticed_at_once)| Operation::Kill { worker, noticed_at_once }),
         1 => (0..MOST).prop_map(|worker| Operation::Stall { worker }),
         2 => any::<Index>().prop_map(Operation::Cancel),
-        1 => (0..MOST, desired).prop_map(|(agent, desired)| Operation::Want { agent, desired }),
+        1 => (0..MOST, wish).prop_map(|(agent, wish)| Operation::Want { agent, wish }),
         3 => (0..MOST, proptest::bool::weighted(0.1))
             .prop_map(|(agent, dies)| Operation::Reconcile { agent, dies }),
         1 => (0..MOST).prop_map(|agent| Operation::Forget { agent }),
@@ -156,7 +157,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     ]
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn wish() -> impl Strategy<Value = Order> {
     (
         0..MOST,
         1..=10u32,
@@ -166,7 +167,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1..4u32,
     )
         .prop_map(
-            |(agent, priority, age, delay, expires_in, max_attempts)| Wish {
+            |(agent, priority, age, delay, expires_in, max_attempts)| Order {
                 agent,
                 priority,
                 age,

@@ -6,7 +6,7 @@ use orchestrator_common::domain::{Completion, NewTask, Usage};
 use orchestrator_tests::ledger::task;
 use serde_json::json;
 
-use super::operations::{Arrival, Ending, Wish};
+use super::operations::{Arrival, Ending, Order};
 use super::world::World;
 
 impl World<'_> {
@@ -33,7 +33,7 @@ impl World<'_> {
         arrivals
     }
 
-    fn wished(&self, wish: &Wish) -> NewTask {
+    fn wished(&self, wish: &Order) -> NewTask {
         let mut body = json!({"priority": wish.priority, "max_attempts": wish.max_attempts});
         if let Some(seconds) = wish.delay {
             body["delay_seconds"] = seconds.into();

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentStatus, Completion, DesiredState, TaskId, TaskStatus, Usage, WorkerId,
+    AgentStatus, Completion, DesiredState, TaskId, TaskStatus, Usage, Wish, WorkerId,
 };
-use orchestrator_common::ledger::Dispatch;
+use orchestrator_common::ledger::{Dispatch, Wished};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -56,13 +56,13 @@ impl World<'_> {
         self.model.recover(&held, &recorded)
     }
 
-    pub(crate) async fn want(
-        &mut self,
-        agent: usize,
-        desired: DesiredState,
-    ) -> Result<(), TestCaseError> {
+    pub(crate) async fn want(&mut self, agent: usize, wish: Wish) -> Result<(), TestCaseError> {
         let agent = &self.agents[agent % self.agents.len()];
-        self.ledger.set_desired(agent, desired, self.now).await?;
+        match self.ledger.wish(agent, wish, self.now).await? {
+            Wished::Now(record) => prop_assert_eq!(record.desired, wish.desired()),
+            Wished::Not(desired) => prop_assert!(!wish.allowed_from().contains(&desired)),
+            Wished::Unknown => prop_assert!(false, "{agent} is gone"),
+        }
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl World<'_> {
         for (agent, id) in self.agents.clone().iter().enumerate() {
             let record = self.ledger.agent(id).await?;
             if record.is_some_and(|record| record.desired != DesiredState::Running) {
-                self.want(agent, DesiredState::Running).await?;
+                self.want(agent, Wish::Start).await?;
             }
         }
         for _ in 0..self.rounds_at_most() {

@@ -81,7 +81,7 @@ impl<'a> World<'a> {
         };
         for agent in 0..world.agents.len() {
             world
-                .want(agent, orchestrator_common::domain::DesiredState::Running)
+                .want(agent, orchestrator_common::domain::Wish::Start)
                 .await?;
             world.reconcile(agent, false).await?;
         }
@@ -107,7 +107,7 @@ impl<'a> World<'a> {
                 self.recover(id).await?;
             }
             Operation::Cancel(which) => self.cancel(which).await?,
-            Operation::Want { agent, desired } => self.want(agent, desired).await?,
+            Operation::Want { agent, wish } => self.want(agent, wish).await?,
             Operation::Reconcile { agent, dies } => self.reconcile(agent, dies).await?,
             Operation::Forget { agent } => self.forget(agent).await?,
             Operation::Wait { seconds } => self.wait(Duration::from_secs(seconds)).await?,
