@@ -58,7 +58,7 @@ impl Service {
         let writing = ledger.wish(agent_id, wish, Timestamp::now());
         let written = self.or_hand_on(patiently(writing).await, command).await?;
         let record = match written {
-            Some(Wished::Now(record)) => record,
+            Some(Wished::Now(record)) => *record,
             Some(Wished::Not(desired)) => {
                 let agent_id = agent_id.clone();
                 return Err(ApiError::WrongAgentState {

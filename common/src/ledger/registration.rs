@@ -21,7 +21,7 @@ use crate::domain::{
 #[derive(Clone, Debug)]
 pub enum Wished {
     /// It is noted.
-    Now(AgentRecord),
+    Now(Box<AgentRecord>),
     /// It cannot be wanted while this is.
     Not(DesiredState),
     /// No such agent is registered.
@@ -125,7 +125,7 @@ impl Ledger {
         let changed = changed.await?;
         let agent = self.within(|db| agent_in_any_state(db, agent_id)).await?;
         Ok(match agent {
-            Some(agent) if changed => Wished::Now(agent),
+            Some(agent) if changed => Wished::Now(Box::new(agent)),
             Some(agent) if agent.desired != DesiredState::Removed => Wished::Not(agent.desired),
             Some(_) | None => Wished::Unknown,
         })
