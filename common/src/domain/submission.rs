@@ -167,24 +167,18 @@ impl Submission {
 
 /// `task_data`, or its older name `data`.
 fn take_task_data(fields: &mut Fields) -> Option<Json> {
-    let field = match (fields.has("task_data"), fields.has("data")) {
-        (true, true) => {
-            fields.fault(
-                "data",
-                "must not be given together with task_data, whose older name it is",
-            );
-            return None;
-        }
-        (false, false) => {
-            fields.fault("task_data", "is required");
-            return None;
-        }
-        (true, false) => "task_data",
-        (false, true) => "data",
-    };
-    fields
-        .take_object(field)
-        .map(|map| raw(&Value::Object(map)))
+    let (has_data, has_older) = (fields.has("task_data"), fields.has("data"));
+    // Both are taken in any case: neither is unknown, and one may be null beside the other.
+    let (data, older) = (fields.take_object("task_data"), fields.take_object("data"));
+    if has_data && has_older {
+        fields.fault(
+            "data",
+            "must not be given together with task_data, whose older name it is",
+        );
+    } else if !has_data && !has_older {
+        fields.fault("task_data", "is required");
+    }
+    data.or(older).map(|map| raw(&Value::Object(map)))
 }
 
 /// `callback_url`, of a form that callbacks can be made to; where it leads is another question.
@@ -224,6 +218,20 @@ mod tests {
     fn faults_of(body: Value) -> Vec<String> {
         let faults = Submission::parse(body, SubmissionDefaults::default()).unwrap_err();
         faults.0.into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn the_input_has_one_name_of_two_and_the_other_may_be_null() {
+        for body in [
+            json!({"agent_id": "a", "task_type": "t", "task_data": {"x": 1}, "data": null}),
+            json!({"agent_id": "a", "task_type": "t", "task_data": null, "data": {"x": 1}}),
+        ] {
+            let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
+            let task = submission.into_task(TaskId::generate(), Timestamp::now());
+            assert_eq!(task.task_data.get(), r#"{"x":1}"#);
+        }
+        let both = json!({"agent_id": "a", "task_type": "t", "task_data": {}, "data": {}});
+        assert_eq!(faults_of(both), ["data"]);
     }
 
     #[test]
