@@ -1,24 +1,53 @@
-//! Repeated requests: the task that an `Idempotency-Key` names, and the fingerprint that tells a repetition from a
+//! Repeated requests: the `Idempotency-Key` that names one, and the fingerprint that tells a repetition from a
 //! different request under the same name.
 
-use orchestrator_common::domain::{Faults, TaskId};
+use orchestrator_common::domain::Faults;
+use poem::http::HeaderMap;
+use poem_openapi::registry::MetaSchema;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::views::{QueryValue, WireSchema};
+
 const HEADER: &str = "Idempotency-Key";
 
-/// The task that `key` names for `caller`.
+/// What a caller names a request by.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(String);
+
+impl WireSchema for IdempotencyKey {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            pattern: Some("^[!-~]{1,255}$".to_owned()),
+            ..MetaSchema::new("string")
+        }
+    }
+}
+
+impl QueryValue for IdempotencyKey {
+    const ACCEPTS: &'static str = "must be 1 to 255 visible ASCII characters without blanks";
+
+    fn read(text: &str) -> Option<Self> {
+        let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        is_key.then(|| Self(text.to_owned()))
+    }
+}
+
+/// The key of a request, if it has one. It is never passed over: without it, repeating the request would do harm.
 ///
 /// # Errors
-/// When the key is not 1–255 visible ASCII characters.
-pub(crate) fn task_named_by(caller: &str, key: &str) -> Result<TaskId, Faults> {
-    if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
-        Ok(TaskId::from_idempotency_key(caller, key))
-    } else {
-        Err(Faults::one(
-            HEADER,
-            "must be 1 to 255 visible ASCII characters without blanks",
-        ))
+/// When it is not 1–255 visible ASCII characters, or there are several.
+pub(crate) fn key_in(headers: &HeaderMap) -> Result<Option<String>, Faults> {
+    let mut keys = headers.get_all(HEADER).iter();
+    let Some(first) = keys.next() else {
+        return Ok(None);
+    };
+    if keys.next().is_some() {
+        return Err(Faults::one(HEADER, "must be given once"));
+    }
+    match first.to_str().ok().and_then(IdempotencyKey::read) {
+        Some(IdempotencyKey(key)) => Ok(Some(key)),
+        None => Err(Faults::one(HEADER, IdempotencyKey::ACCEPTS)),
     }
 }
 
@@ -105,9 +134,18 @@ mod tests {
 
     #[test]
     fn a_key_must_be_short_and_visible() {
-        assert_eq!(task_named_by("a", "k-1"), task_named_by("a", "k-1"));
+        let of = |keys: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for key in keys {
+                headers.append(HEADER, key.parse().unwrap());
+            }
+            key_in(&headers)
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&["k-1"]), Ok(Some("k-1".to_owned())));
         for bad in ["", "a b", "é", &"k".repeat(256)] {
-            assert!(task_named_by("a", bad).is_err(), "{bad}");
+            assert!(of(&[bad]).is_err(), "{bad}");
         }
+        assert!(of(&["a", "a"]).is_err());
     }
 }

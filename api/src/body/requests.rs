@@ -3,7 +3,7 @@
 //! The shapes are documentation; reading is the domain's, which names every fault at once.
 
 use orchestrator_common::domain::{
-    AgentId, Faults, Fields, Registration, Scaling, Submission, SubmissionDefaults,
+    AgentId, Faults, Fields, Registration, Scaling, Submission, SubmissionDefaults, Timestamp,
 };
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -31,21 +31,47 @@ pub(crate) struct AgentRegistration {
     #[oai(validator(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._:-]+$"))]
     agent_id: String,
     /// A name for people.
-    #[oai(validator(max_length = 200))]
+    #[oai(
+        nullable,
+        validator(
+            min_length = 1,
+            max_length = 200,
+            pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+        )
+    )]
     agent_name: Option<String>,
     /// The field it works in.
-    #[oai(validator(max_length = 100))]
+    #[oai(
+        nullable,
+        validator(
+            min_length = 1,
+            max_length = 100,
+            pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+        )
+    )]
     domain: Option<String>,
     /// Persona, reasoning pattern, components and connections, in any of the platform's dialects. A richer one is
     /// never replaced by a poorer one.
+    #[oai(nullable)]
     brain_config: Option<FreeForm>,
     /// Its deployment in the Deployment Pipeline.
-    #[oai(validator(max_length = 200))]
+    #[oai(
+        nullable,
+        validator(
+            min_length = 1,
+            max_length = 200,
+            pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+        )
+    )]
     deployment_id: Option<String>,
     /// How many sessions it may have at once; the cluster's `MAX_CONCURRENT_AGENT_SESSIONS` when absent.
-    #[oai(validator(minimum(value = "1"), maximum(value = "100000")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100000")))]
     max_concurrent_sessions: Option<u32>,
     /// Where it runs, when it is not the Brain Factory's to make: an `http` or `https` address.
+    #[oai(
+        nullable,
+        validator(max_length = 2000, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.+")
+    )]
     endpoint: Option<String>,
 }
 
@@ -85,7 +111,11 @@ pub(crate) struct TaskRequest {
     #[oai(validator(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._:-]+$"))]
     agent_id: String,
     /// What kind of work it is.
-    #[oai(validator(min_length = 1, max_length = 100))]
+    #[oai(validator(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    ))]
     task_type: String,
     /// The input. Needed, unless it is given under its older name `data`.
     task_data: Option<FreeForm>,
@@ -93,32 +123,39 @@ pub(crate) struct TaskRequest {
     #[oai(deprecated)]
     data: Option<FreeForm>,
     /// An identifier of the caller's choice; submitting it again with the same body changes nothing.
+    #[oai(nullable)]
     task_id: Option<uuid::Uuid>,
     /// How urgent it is; 10 runs first. 1 when absent.
-    #[oai(validator(minimum(value = "1"), maximum(value = "10")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "10")))]
     priority: Option<u32>,
     /// How long one attempt may take, in seconds. 300 when absent.
-    #[oai(validator(minimum(value = "1"), maximum(value = "86400")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "86400")))]
     timeout_seconds: Option<u32>,
     /// An `http` or `https` address that is sent the outcome: a `POST` of the event, signed as Standard Webhooks and
     /// repeated for up to a day. It must lead to the public Internet or to a host that the operator allows, and needs the
     /// operator's `WEBHOOK_SECRET`.
-    #[oai(validator(max_length = 2000))]
+    #[oai(
+        nullable,
+        validator(max_length = 2000, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.+")
+    )]
     callback_url: Option<String>,
     /// How many attempts may fail before the task fails. 3 when absent.
-    #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100")))]
     max_attempts: Option<u32>,
     /// Not to be started before so many seconds from now; not together with `run_at`.
-    #[oai(validator(maximum(value = "2592000")))]
+    #[oai(nullable, validator(maximum(value = "2592000")))]
     delay_seconds: Option<u32>,
     /// Not to be started before this time, in RFC 3339; not together with `delay_seconds`.
-    run_at: Option<String>,
+    #[oai(nullable)]
+    run_at: Option<Wire<Timestamp>>,
     /// Given up when not started within so many seconds.
-    #[oai(validator(minimum(value = "1"), maximum(value = "2592000")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "2592000")))]
     expires_in_seconds: Option<u32>,
     /// The task that created this one.
+    #[oai(nullable)]
     parent_task_id: Option<uuid::Uuid>,
     /// The caller's own notes.
+    #[oai(nullable)]
     metadata: Option<FreeForm>,
 }
 
@@ -161,6 +198,10 @@ impl FromBody for Submission {
 #[oai(deny_unknown_fields)]
 pub(crate) struct AgentReference {
     /// The agent.
+    #[oai(
+        nullable,
+        validator(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._:-]+$")
+    )]
     agent_id: Option<String>,
 }
 
@@ -189,8 +230,13 @@ impl FromBody for AgentChoice {
 #[oai(deny_unknown_fields)]
 pub(crate) struct StopRequest {
     /// The agent.
+    #[oai(
+        nullable,
+        validator(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._:-]+$")
+    )]
     agent_id: Option<String>,
     /// Whether what runs may finish; true when absent.
+    #[oai(nullable)]
     drain: Option<bool>,
 }
 
@@ -228,10 +274,10 @@ impl FromBody for StopChoice {
 #[oai(deny_unknown_fields)]
 pub(crate) struct ScaleRequest {
     /// How many instances it is to have: 1.
-    #[oai(validator(minimum(value = "1"), maximum(value = "1")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1")))]
     instances: Option<u32>,
     /// How many sessions it may have at once, across all workers.
-    #[oai(validator(minimum(value = "1"), maximum(value = "100000")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100000")))]
     max_concurrent_sessions: Option<u32>,
 }
 

@@ -51,7 +51,7 @@ impl FromBody for NewPriority {
 #[oai(example, deny_unknown_fields)]
 pub(crate) struct RetryRequest {
     /// How many further attempts may fail before the task fails again. 3 when absent.
-    #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100")))]
     max_attempts: Option<u32>,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrator_common::domain::Faults;
 use orchestrator_common::telemetry::Span;
 use poem::http::{HeaderMap, HeaderValue};
 use poem::{FromRequest, Request, RequestBody};
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::trace_context;
 use crate::auth::Identity;
+use crate::idempotency;
 use crate::preferences::{MAX_WAIT, Preferences};
 use crate::problem::ApiError;
 
@@ -29,6 +31,8 @@ pub(crate) struct RequestScope {
     pub(crate) max_body_bytes: usize,
     /// How long its body may take to arrive.
     pub(crate) body_time: Duration,
+    /// The key that its caller gave it, or what is wrong with that.
+    pub(crate) idempotency_key: Result<Option<String>, Faults>,
     /// What its caller prefers.
     pub(crate) preferences: Preferences,
     /// How long its query asks to wait, as far as that is acceptable.
@@ -46,6 +50,7 @@ impl RequestScope {
         let headers = request.headers();
         Self {
             preferences: Preferences::of(headers),
+            idempotency_key: idempotency::key_in(headers),
             wait_in_query: request.uri().query().and_then(wait_in),
             request_id: request_id(headers),
             traceparent: trace_context::of_span(span, headers),

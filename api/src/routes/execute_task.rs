@@ -10,10 +10,10 @@ use super::Tag;
 use crate::auth::{Caller, Write};
 use crate::body::JsonBody;
 use crate::edge::Scope;
-use crate::idempotency;
+use crate::idempotency::{self, IdempotencyKey};
 use crate::problem::{Refusal, Submitting};
 use crate::service::Service;
-use crate::views::{Answer, TaskAccepted, TaskView, task_address};
+use crate::views::{Answer, Loose, TaskAccepted, TaskView, task_address};
 
 pub(super) struct ExecuteTask(pub(super) Arc<Service>);
 
@@ -66,12 +66,13 @@ impl ExecuteTask {
         _prefer: Header<Option<String>>,
         /// Names the request: 1 to 255 visible ASCII characters, the caller's own.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        _idempotency_key: Header<Option<Loose<IdempotencyKey>>>,
         body: JsonBody<Submission>,
     ) -> Result<Executed, Refusal<Submitting>> {
         let submission = body.content;
         let agent_id = submission.agent_id().clone();
-        let named = match &idempotency_key.0 {
+        let key = scope.0.idempotency_key.clone()?;
+        let named = match &key {
             Some(key) => Some(task_named_by_key(&caller.name, key, &submission)?),
             None => submission.task_id(),
         };
@@ -121,7 +122,7 @@ pub(super) fn task_named_by_key(
             "must not be given together with the header Idempotency-Key",
         ));
     }
-    idempotency::task_named_by(caller, key)
+    Ok(TaskId::from_idempotency_key(caller, key))
 }
 
 #[cfg(test)]

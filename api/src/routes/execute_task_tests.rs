@@ -115,6 +115,12 @@ async fn a_key_that_cannot_be_one_is_refused() {
             .await;
         assert_eq!(received.faulty_fields(), ["Idempotency-Key"], "{bad}");
     }
+    // Passed over, these would let a repeated request make a second task.
+    let two = [("idempotency-key", "a"), ("idempotency-key", "a")];
+    for bad in [&[("idempotency-key", "k\u{e9}")][..], &two] {
+        let received = api.post_with(EXECUTE, bad, &task()).await;
+        assert_eq!(received.faulty_fields(), ["Idempotency-Key"], "{bad:?}");
+    }
     let mut named = task();
     named["task_id"] = json!("0199a3c4-6f6e-7c3b-9b1e-3d1f0a5c7e21");
     let received = api

@@ -15,10 +15,10 @@ use super::execute_task::task_named_by_key;
 use crate::auth::{Caller, Write};
 use crate::body::{JsonBody, TaskBatch};
 use crate::edge::Scope;
-use crate::idempotency;
+use crate::idempotency::{self, IdempotencyKey};
 use crate::problem::{ApiError, Problem, Refusal, Subject, Submitting};
 use crate::service::Service;
-use crate::views::{Answer, BatchResult, BatchResults, TaskAccepted};
+use crate::views::{Answer, BatchResult, BatchResults, Loose, TaskAccepted};
 
 const PATH: &str = "/orchestrator/tasks/batch";
 
@@ -49,15 +49,13 @@ impl ExecuteTasks {
         scope: Scope,
         /// Names the batch: 1 to 255 visible ASCII characters, the caller's own.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        _idempotency_key: Header<Option<Loose<IdempotencyKey>>>,
         body: JsonBody<TaskBatch>,
     ) -> Result<Answer<BatchResults>, Refusal<Submitting>> {
-        if let Some(key) = &idempotency_key.0 {
-            idempotency::task_named_by(&caller.name, key)?;
-        }
+        let key = scope.0.idempotency_key.clone()?;
         let sender = Sender {
             caller: &caller.name,
-            key: idempotency_key.0.as_deref(),
+            key: key.as_deref(),
             traceparent: &scope.0.traceparent,
             now: Timestamp::now(),
         };

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use poem::IntoEndpoint;
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
-use poem_openapi::registry::{MetaApi, Registry};
+use poem_openapi::registry::{MetaApi, MetaOperation, Registry};
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApi, OpenApiService, Tags};
 
 use crate::edge::RouteTable;
@@ -125,7 +125,9 @@ struct DocumentOnly;
 
 impl OpenApi for DocumentOnly {
     fn meta() -> Vec<MetaApi> {
-        Endpoints::meta()
+        let mut apis = Endpoints::meta();
+        gather_paths(&mut apis);
+        apis
     }
 
     fn register(registry: &mut Registry) {
@@ -133,6 +135,23 @@ impl OpenApi for DocumentOnly {
     }
 
     fn add_routes(self, _routes: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
+}
+
+/// Brings the operations of each path together at its first place: the framework writes a path once for each group of
+/// endpoints, and of several under one name readers see only the last.
+fn gather_paths(apis: &mut [MetaApi]) {
+    let mut gathered = HashMap::<String, Vec<MetaOperation>>::new();
+    for path in apis.iter_mut().flat_map(|api| &mut api.paths) {
+        let operations = gathered.entry(path.path.clone()).or_default();
+        operations.append(&mut path.operations);
+    }
+    for api in apis {
+        api.paths.retain_mut(|path| {
+            let first = gathered.remove(&path.path);
+            path.operations = first.unwrap_or_default();
+            !path.operations.is_empty()
+        });
+    }
 }
 
 /// The OpenAPI document of the API, as JSON.

@@ -61,6 +61,19 @@ fn every_operation_is_described_and_names_its_errors() {
 }
 
 #[test]
+fn no_operation_is_lost_where_several_share_a_path() {
+    let document = document();
+    let task = &document["paths"]["/orchestrator/tasks/{task_id}"];
+    assert_eq!(task["get"]["operationId"], "get_task");
+    assert_eq!(task["delete"]["operationId"], "cancel_task");
+    let operations = |api: MetaApi| api.paths.into_iter().map(|path| path.operations.len());
+    let paths = document["paths"].as_object().unwrap().values();
+    let shown: usize = paths.map(|path| path.as_object().unwrap().len()).sum();
+    let known: usize = Endpoints::meta().into_iter().flat_map(operations).sum();
+    assert_eq!(shown, known);
+}
+
+#[test]
 fn request_bodies_are_documented_with_examples_and_limits() {
     let document = document();
     let schemas = &document["components"]["schemas"];
@@ -72,6 +85,13 @@ fn request_bodies_are_documented_with_examples_and_limits() {
         serde_json::json!(["agent_id", "task_type"])
     );
     assert!(schemas["AgentRegistration"]["example"]["brain_config"].is_object());
+    // As each of them is read.
+    assert_eq!(task["properties"]["max_attempts"]["nullable"], true);
+    assert_eq!(task["properties"]["run_at"]["format"], "date-time");
+    assert_eq!(
+        schemas["AgentRegistration"]["properties"]["domain"]["minLength"],
+        1
+    );
 }
 
 #[tokio::test]

@@ -76,7 +76,10 @@ pub(crate) struct AuditCursor(pub(crate) i64);
 
 impl WireSchema for AuditCursor {
     fn schema() -> MetaSchema {
-        MetaSchema::new("string")
+        MetaSchema {
+            pattern: Some("^[0-9]{1,18}$".to_owned()),
+            ..MetaSchema::new("string")
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::paging::cursor_of_time_and_id;
 use super::{QueryValue, Wire, WireSchema};
 
 /// A message that was not accepted.
@@ -135,7 +136,7 @@ impl fmt::Display for LetterCursor {
 
 impl WireSchema for LetterCursor {
     fn schema() -> MetaSchema {
-        MetaSchema::new("string")
+        cursor_of_time_and_id()
     }
 }
 

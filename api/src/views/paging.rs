@@ -55,9 +55,17 @@ impl fmt::Display for TaskCursor {
     }
 }
 
+/// The form of a cursor that is a time in microseconds and a UUID.
+pub(super) fn cursor_of_time_and_id() -> MetaSchema {
+    MetaSchema {
+        pattern: Some("^[0-9]{1,18}[.][0-9a-f]{32}$".to_owned()),
+        ..MetaSchema::new("string")
+    }
+}
+
 impl WireSchema for TaskCursor {
     fn schema() -> MetaSchema {
-        MetaSchema::new("string")
+        cursor_of_time_and_id()
     }
 }
 
