@@ -129,9 +129,20 @@ async fn read_within(
     }
 }
 
-/// `application/json` or `application/…+json`, with any parameters; a body without a type is taken for JSON.
+/// `application/json` or `application/…+json`, with any parameters, said once and not encoded further; a body without a
+/// type is taken for JSON.
 fn declares_json(request: &Request) -> bool {
-    let Some(declared) = request.headers().get(header::CONTENT_TYPE) else {
+    let headers = request.headers();
+    let only = |name, accepted: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.all(|value| value.as_bytes().eq_ignore_ascii_case(accepted.as_bytes()))
+    };
+    if !only(header::CONTENT_ENCODING, "identity") || !only(header::TRANSFER_ENCODING, "chunked") {
+        return false;
+    }
+    let mut declared = headers.get_all(header::CONTENT_TYPE).iter();
+    let (first, second) = (declared.next(), declared.next());
+    let Some(declared) = first else {
         return true;
     };
     let Ok(declared) = declared.to_str() else {
@@ -141,7 +152,8 @@ fn declares_json(request: &Request) -> bool {
     let Some((kind, subtype)) = essence.split_once('/') else {
         return false;
     };
-    kind.eq_ignore_ascii_case("application")
+    second.is_none()
+        && kind.eq_ignore_ascii_case("application")
         && (subtype.eq_ignore_ascii_case("json") || subtype.to_ascii_lowercase().ends_with("+json"))
 }
 

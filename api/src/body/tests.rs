@@ -55,6 +55,23 @@ async fn json_that_is_not_an_object_is_a_422() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_encoded_further_or_declared_twice_is_a_415() {
+    let api = TestApi::new().await;
+    let json = ("content-type", "application/json");
+    for refused in [
+        [json, ("content-encoding", "gzip")],
+        [json, ("transfer-encoding", "gzip, chunked")],
+        [json, ("content-type", "text/plain")],
+    ] {
+        let sent = api.send(Method::POST, EXECUTE, &refused, good());
+        sent.await.problem(415);
+    }
+    let plain = [json, ("content-encoding", "identity")];
+    let sent = api.send(Method::POST, EXECUTE, &plain, good());
+    assert_eq!(sent.await.status, 200);
+}
+
+#[tokio::test]
 async fn a_body_must_be_declared_as_json_or_not_at_all() {
     let api = TestApi::new().await;
     for taken in [

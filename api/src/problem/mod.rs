@@ -104,7 +104,7 @@ pub enum ApiError {
     #[error("the body must not be larger than {0} bytes")]
     BodyTooLarge(usize),
     /// The body is declared to be something else than JSON.
-    #[error("the body must be application/json")]
+    #[error("the body must be application/json, without any further encoding")]
     UnsupportedMediaType,
     /// The request can be read and breaks the rules that its faults name.
     #[error("{0}")]
