@@ -69,8 +69,10 @@ fn trace_id(text: &str) -> Option<TraceId> {
 }
 
 /// Does `work`; every line that it writes says what it is about.
-pub async fn about<T>(what: About, work: impl Future<Output = T>) -> T {
-    ABOUT.scope(what, work).await
+///
+/// Not an `async fn`, which would hold `work` twice.
+pub fn about<F: Future>(what: About, work: F) -> impl Future<Output = F::Output> {
+    ABOUT.scope(what, work)
 }
 
 /// Lines that say what they are about.

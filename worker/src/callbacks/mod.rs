@@ -262,28 +262,30 @@ fn log(claim: &CallbackClaim, target: &str, outcome: &CallbackOutcome, change: O
     } = claim;
     match outcome {
         CallbackOutcome::Delivered => {
-            tracing::debug!(%task_id, attempt, target, "a callback was delivered");
+            tracing::debug!(%task_id, attempt, receiver = target, "a callback was delivered");
         }
         CallbackOutcome::Gone(_) => {
-            tracing::info!(%task_id, attempt, target, "a callback is no longer wanted");
+            tracing::info!(%task_id, attempt, receiver = target, "a callback is no longer wanted");
         }
         CallbackOutcome::Again(reason, at) => {
-            tracing::debug!(%task_id, attempt, target, reason, next_attempt_at = %at, "a callback failed");
+            tracing::debug!(%task_id, attempt, receiver = target, reason, next_attempt_at = %at, "a callback failed");
         }
         CallbackOutcome::Abandoned(reason) => {
-            tracing::warn!(%task_id, attempt, target, reason, "a callback was given up after a day");
+            tracing::warn!(%task_id, attempt, receiver = target, reason, "a callback was given up after a day");
         }
         CallbackOutcome::HandedBack => {}
     }
     match (change, outcome) {
         (Some(Change::Fails), CallbackOutcome::Again(reason, _)) => {
             tracing::warn!(
-                target,
+                receiver = target,
                 reason,
                 "a receiver fails; its callbacks are tried again"
             );
         }
-        (Some(Change::Recovered), _) => tracing::info!(target, "a receiver takes callbacks again"),
+        (Some(Change::Recovered), _) => {
+            tracing::info!(receiver = target, "a receiver takes callbacks again")
+        }
         (Some(Change::Fails) | None, _) => {}
     }
 }
