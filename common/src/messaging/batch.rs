@@ -3,6 +3,8 @@
 //! Each task is read, accepted or refused for itself; a refused one is put aside as the `task.execute` that it might
 //! have been.
 
+use std::ops::Range;
+
 use lapin::BasicProperties;
 use lapin::types::ShortString;
 use serde::Deserialize;
@@ -107,18 +109,26 @@ fn member_id(properties: &BasicProperties, index: usize, raw: &str) -> TaskId {
     TaskId::from(Uuid::new_v5(&NAMESPACE, identity.as_bytes()))
 }
 
+/// Where each task of a batch stands in its body, in their order; none in what is no batch.
+pub(super) fn places(body: &[u8]) -> Vec<Range<usize>> {
+    let tasks = Body::read(body)
+        .map(|batch| batch.tasks)
+        .unwrap_or_default();
+    let place = |raw: &RawValue| {
+        // A raw value is a piece of the text that it was read from.
+        let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+        start..start + raw.get().len()
+    };
+    tasks.into_iter().map(place).collect()
+}
+
 /// The task at `index` of a batch as the `task.execute` that it might have been: the properties of the batch with what the
-/// task says of its own, and its body. What cannot be taken apart stays whole.
+/// task says of its own, and its body; `raw` is the task as it came.
 pub(super) fn single(
     properties: &BasicProperties,
-    body: &[u8],
+    raw: &str,
     index: usize,
 ) -> (BasicProperties, Vec<u8>) {
-    let batch = Body::read(body).ok();
-    let Some(raw) = batch.as_ref().and_then(|batch| batch.tasks.get(index)) else {
-        return (properties.clone(), body.to_vec());
-    };
-    let raw = raw.get();
     let by_place = ShortString::from(member_id(properties, index, raw).to_string());
     let Ok(mut map) = serde_json::from_str::<Map<String, Value>>(raw) else {
         let properties = properties.clone().with_message_id(by_place);

@@ -11,8 +11,6 @@ use lapin::{BasicProperties, Channel};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::batch;
-use super::command::Kind;
 use super::consumer::Message;
 use super::outgoing::Outgoing;
 use super::publisher::{PublishError, Publisher};
@@ -148,16 +146,9 @@ pub async fn dead_letter(
     publisher: &Publisher,
     topology: &Topology,
 ) -> Result<(), PublishError> {
-    let letter = share.look(|message| match share.index {
-        None => {
-            let (properties, key) = (message.properties(), message.routing_key());
-            letter(properties, key, message.body().to_vec(), refusal, topology)
-        }
-        Some(index) => {
-            let (properties, body) = batch::single(message.properties(), message.body(), index);
-            letter(&properties, Kind::Execute.as_str(), body, refusal, topology)
-        }
-    });
+    let letter = share
+        .alone()
+        .map(|(properties, key, body)| letter(&properties, key, body, refusal, topology));
     let tries = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_times(DEAD_LETTER_TRIES)
@@ -181,10 +172,7 @@ impl Share {
     /// The answer to whoever wants to know of its refusal, if anybody does.
     #[must_use]
     pub fn answer(&self, refusal: &Refusal) -> Option<Outgoing> {
-        let properties = self.look(|message| match self.index {
-            None => message.properties().clone(),
-            Some(index) => batch::single(message.properties(), message.body(), index).0,
-        })?;
+        let (properties, _, _) = self.alone()?;
         let correlation_id = properties.correlation_id().as_ref().map(|id| id.as_str());
         let reply_to = properties.reply_to().as_ref().map(|queue| queue.as_str());
         let queue = reply_to.filter(|queue| !queue.is_empty())?;
@@ -200,7 +188,7 @@ impl Share {
 /// so large that together with ours they would not fit into one frame.
 fn letter(
     original: &BasicProperties,
-    routing_key: &str,
+    routing_key: ShortString,
     body: Vec<u8>,
     refusal: &Refusal,
     topology: &Topology,
@@ -248,7 +236,7 @@ fn letter(
     let problem = refusal.problem().to_string();
     let letter = Outgoing {
         exchange: topology.dead().clone(),
-        routing_key: ShortString::try_new(routing_key).unwrap_or_default(),
+        routing_key,
         properties: properties.with_headers(headers),
         body,
         mandatory: true,

@@ -1,8 +1,14 @@
 //! A message that is settled as a whole once each of its tasks is decided on: `task.execute` brings one, a batch many.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use lapin::BasicProperties;
+use lapin::types::ShortString;
+
+use super::batch;
+use super::command::Kind;
 use super::consumer::Message;
 
 /// What one task of a message is to the message.
@@ -13,13 +19,15 @@ use super::consumer::Message;
 pub struct Share {
     whole: Arc<Whole>,
     /// Which task of a batch; `None` when the message is the task.
-    pub(super) index: Option<usize>,
+    index: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Whole {
     /// Taken by whoever settles the last share.
     message: Mutex<Option<Message>>,
+    /// Where each task stands in the message; looked up when the first one is refused.
+    places: OnceLock<Vec<Range<usize>>>,
     open: AtomicUsize,
     failed: AtomicBool,
 }
@@ -58,8 +66,25 @@ impl Share {
         self.look(Message::is_current).unwrap_or(false)
     }
 
+    /// The message that this task might have been alone: its properties, its routing key and its body.
+    pub(super) fn alone(&self) -> Option<(BasicProperties, ShortString, Vec<u8>)> {
+        self.look(|message| {
+            let (properties, body) = (message.properties(), message.body());
+            let task = self.index.and_then(|index| {
+                let places = self.whole.places.get_or_init(|| batch::places(body));
+                let raw = std::str::from_utf8(body.get(places.get(index)?.clone())?).ok()?;
+                let (properties, body) = batch::single(properties, raw, index);
+                Some((properties, Kind::Execute.as_str().into(), body))
+            });
+            task.unwrap_or_else(|| {
+                let key = message.delivery.routing_key.clone();
+                (properties.clone(), key, body.to_vec())
+            })
+        })
+    }
+
     /// Looks at the message.
-    pub(super) fn look<T>(&self, at: impl FnOnce(&Message) -> T) -> Option<T> {
+    fn look<T>(&self, at: impl FnOnce(&Message) -> T) -> Option<T> {
         let message = self.whole.message.lock();
         message
             .unwrap_or_else(PoisonError::into_inner)
@@ -90,6 +115,7 @@ impl Whole {
     fn new(message: Message, shares: usize) -> Arc<Self> {
         Arc::new(Self {
             message: Mutex::new(Some(message)),
+            places: OnceLock::new(),
             open: AtomicUsize::new(shares),
             failed: AtomicBool::new(false),
         })
