@@ -154,6 +154,12 @@ pub(crate) struct TaskRequest {
     /// The task that created this one.
     #[oai(nullable)]
     parent_task_id: Option<uuid::Uuid>,
+    /// The conversation that it belongs to: a name of the caller's choice, the same for all its tasks.
+    #[oai(
+        nullable,
+        validator(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9._:-]+$")
+    )]
+    session_id: Option<String>,
     /// The caller's own notes.
     #[oai(nullable)]
     metadata: Option<FreeForm>,
@@ -177,6 +183,7 @@ impl Example for TaskRequest {
             run_at: None,
             expires_in_seconds: None,
             parent_task_id: None,
+            session_id: None,
             metadata: None,
         }
     }

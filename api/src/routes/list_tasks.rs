@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{AgentId, Faults, TaskStatus, Timestamp};
+use orchestrator_common::domain::{AgentId, Faults, SessionId, TaskStatus, Timestamp};
 use orchestrator_common::ledger::TaskQuery;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -22,6 +22,7 @@ struct Asked {
     agent_id: Option<Loose<AgentId>>,
     status: Option<Loose<TaskStatus>>,
     task_type: Option<String>,
+    session_id: Option<Loose<SessionId>>,
     since: Option<Loose<Timestamp>>,
     limit: Option<Loose<PageSize<100>>>,
     cursor: Option<Loose<TaskCursor>>,
@@ -33,6 +34,7 @@ impl Asked {
         let query = TaskQuery {
             agent_id: take("agent_id", self.agent_id, &mut faults),
             status: take("status", self.status, &mut faults),
+            session_id: take("session_id", self.session_id, &mut faults),
             since: take("since", self.since, &mut faults),
             limit: take("limit", self.limit, &mut faults).unwrap_or_default().0,
             before: take("cursor", self.cursor, &mut faults).map(|cursor| cursor.0),
@@ -65,6 +67,8 @@ impl ListTasks {
         status: Query<Option<Loose<TaskStatus>>>,
         /// Only tasks of this type.
         task_type: Query<Option<String>>,
+        /// Only tasks of this conversation.
+        session_id: Query<Option<Loose<SessionId>>>,
         /// Only tasks that were submitted then or later, in RFC 3339.
         since: Query<Option<Loose<Timestamp>>>,
         /// At most this many.
@@ -76,6 +80,7 @@ impl ListTasks {
             agent_id: agent_id.0,
             status: status.0,
             task_type: task_type.0,
+            session_id: session_id.0,
             since: since.0,
             limit: limit.0,
             cursor: cursor.0,
@@ -104,6 +109,8 @@ impl ListTasks {
         status: Query<Option<Loose<TaskStatus>>>,
         /// Only tasks of this type.
         task_type: Query<Option<String>>,
+        /// Only tasks of this conversation.
+        session_id: Query<Option<Loose<SessionId>>>,
         /// Only tasks that were submitted then or later, in RFC 3339.
         since: Query<Option<Loose<Timestamp>>>,
         /// At most this many.
@@ -116,6 +123,7 @@ impl ListTasks {
             agent_id: Some(Loose(Some(agent_id.clone()))),
             status: status.0,
             task_type: task_type.0,
+            session_id: session_id.0,
             since: since.0,
             limit: limit.0,
             cursor: cursor.0,

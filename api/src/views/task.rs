@@ -2,8 +2,8 @@
 
 use orchestrator_common::commands::Accepted;
 use orchestrator_common::domain::{
-    AgentId, CallbackRecord, CallbackStatus, ErrorCode, Json, TaskDocument, TaskError, TaskId,
-    TaskStatus, Timestamp,
+    AgentId, CallbackRecord, CallbackStatus, ErrorCode, Json, SessionId, TaskDocument, TaskError,
+    TaskId, TaskStatus, Timestamp,
 };
 use orchestrator_common::ledger::TaskPage;
 use poem_openapi::Object;
@@ -155,6 +155,9 @@ pub(crate) struct TaskView {
     agent_id: Wire<AgentId>,
     /// What kind of work it is.
     task_type: String,
+    /// The conversation that it belongs to.
+    #[oai(nullable)]
+    session_id: Option<Wire<SessionId>>,
     /// Where it stands. `completed`, `failed`, `timed_out` and `cancelled` are final.
     status: Wire<TaskStatus>,
     /// How urgent it is, 1 to 10; 10 runs first.
@@ -237,6 +240,7 @@ impl TaskView {
             task_id: Wire(document.task_id),
             agent_id: Wire(document.agent_id),
             task_type: document.task_type,
+            session_id: document.session_id.map(Wire),
             status: Wire(document.status),
             priority: document.priority.get(),
             attempt: document.attempt,

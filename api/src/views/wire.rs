@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use orchestrator_common::domain::{
     AgentId, AgentStatus, CallbackStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json,
-    TaskId, TaskStatus, Timestamp, WorkerId,
+    SessionId, TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{
@@ -185,14 +185,33 @@ impl WireSchema for InstanceId {
     }
 }
 
+/// An identifier that a caller chose.
+fn chosen() -> MetaSchema {
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(100),
+        pattern: Some("^[A-Za-z0-9._:-]+$".to_owned()),
+        ..MetaSchema::new("string")
+    }
+}
+
 impl WireSchema for AgentId {
     fn schema() -> MetaSchema {
-        MetaSchema {
-            min_length: Some(1),
-            max_length: Some(100),
-            pattern: Some("^[A-Za-z0-9._:-]+$".to_owned()),
-            ..MetaSchema::new("string")
-        }
+        chosen()
+    }
+}
+
+impl WireSchema for SessionId {
+    fn schema() -> MetaSchema {
+        chosen()
+    }
+}
+
+impl QueryValue for SessionId {
+    const ACCEPTS: &'static str = Self::ACCEPTS;
+
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
     }
 }
 

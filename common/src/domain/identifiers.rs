@@ -6,54 +6,71 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// An agent's name for callers: 1–100 characters of `[A-Za-z0-9._:-]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AgentId(Arc<str>);
+macro_rules! chosen_identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
 
-impl AgentId {
-    /// What an agent id may look like, for error messages.
-    pub const ACCEPTS: &str = "must be 1 to 100 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'";
+        impl $name {
+            /// What it may look like, for error messages.
+            pub const ACCEPTS: &str =
+                "must be 1 to 100 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'";
 
-    /// Checks and wraps `text`; `None` when it breaks the rule of [`Self::ACCEPTS`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-        ((1..=100).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
-    }
+            /// Checks and wraps `text`; `None` when it breaks the rule of [`Self::ACCEPTS`].
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let allowed =
+                    |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+                ((1..=100).contains(&text.len()) && text.bytes().all(allowed))
+                    .then(|| Self(text.into()))
+            }
 
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = &'static str;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(&text).ok_or(Self::ACCEPTS)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for AgentId {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or(Self::ACCEPTS)
-    }
-}
-
-impl From<AgentId> for String {
-    fn from(id: AgentId) -> Self {
-        id.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+chosen_identifier!(
+    /// An agent's name for callers: 1–100 characters of `[A-Za-z0-9._:-]`.
+    AgentId
+);
+chosen_identifier!(
+    /// A conversation's name, the caller's own: 1–100 characters of `[A-Za-z0-9._:-]`. Tasks that carry the same one
+    /// belong together, whatever agents they are for.
+    SessionId
+);
 
 macro_rules! uuid_identifier {
     ($(#[$doc:meta])* $name:ident) => {

@@ -28,7 +28,7 @@ pub use callback::{CallbackClaim, CallbackOutcome, CallbackRecord, CallbackStatu
 pub use callback_targets::{CallbackTargets, NotAllowed, callback_target};
 pub use dead_letter::{DeadLetter, LetterId};
 pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};
-pub use identifiers::{AgentId, InstanceId, TaskId, WorkerId};
+pub use identifiers::{AgentId, InstanceId, SessionId, TaskId, WorkerId};
 pub use outcome::{Claim, Completion, ErrorCode, Outcome, TaskError, Usage};
 pub use registration::Registration;
 pub use retry::RetryPolicy;

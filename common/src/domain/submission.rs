@@ -9,8 +9,8 @@ use url::Url;
 
 use super::callback_targets::check_form;
 use super::{
-    AgentId, Faults, Fields, Json, MAX_NESTING, NewTask, NotAllowed, Priority, TaskId, Timestamp,
-    nesting_of,
+    AgentId, Faults, Fields, Json, MAX_NESTING, NewTask, NotAllowed, Priority, SessionId, TaskId,
+    Timestamp, nesting_of,
 };
 
 /// What a submission gets that does not say otherwise.
@@ -46,6 +46,7 @@ pub struct Submission {
     run_at: Option<Timestamp>,
     expires_in: Option<Duration>,
     parent_task_id: Option<TaskId>,
+    session_id: Option<SessionId>,
     metadata: Option<Json>,
 }
 
@@ -90,6 +91,7 @@ impl Submission {
         }
         let expires_in = fields.take_integer("expires_in_seconds", 1, Self::MAX_DELAY_SECONDS);
         let parent_task_id = fields.take_parsed("parent_task_id", "must be a UUID", uuid);
+        let session_id = fields.take_parsed("session_id", SessionId::ACCEPTS, SessionId::parse);
         let metadata = fields
             .take_object("metadata")
             .map(|map| raw(&Value::Object(map)));
@@ -116,6 +118,7 @@ impl Submission {
             run_at,
             expires_in: expires_in.map(|seconds| Duration::from_secs(u64::from(seconds))),
             parent_task_id,
+            session_id,
             metadata,
         })
     }
@@ -155,6 +158,7 @@ impl Submission {
                 .or_else(|| self.delay.map(|delay| now.plus(delay))),
             expires_at: self.expires_in.map(|life| now.plus(life)),
             parent_task_id: self.parent_task_id,
+            session_id: self.session_id,
             metadata: self.metadata,
             submitted_at: now,
             correlation_id: None,
@@ -261,7 +265,8 @@ mod tests {
             faults_of(
                 json!({"agent_id": "a b", "task_type": "", "task_data": [], "priority": 11,
                 "timeout_seconds": 0, "callback_url": "file:///x", "max_attempts": 0, "delay_seconds": 1,
-                "run_at": "2026-03-01T12:00:00Z", "expires_in_seconds": 0, "parent_task_id": "x", "metadata": 1,
+                "run_at": "2026-03-01T12:00:00Z", "expires_in_seconds": 0, "parent_task_id": "x", "session_id": "a b",
+                "metadata": 1,
                 "surprise": true})
             ),
             [
@@ -275,6 +280,7 @@ mod tests {
                 "run_at",
                 "expires_in_seconds",
                 "parent_task_id",
+                "session_id",
                 "metadata",
                 "surprise"
             ]

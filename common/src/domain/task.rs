@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{AgentId, InstanceId, TaskError, TaskId, Timestamp, Usage, WorkerId};
+use super::{AgentId, InstanceId, SessionId, TaskError, TaskId, Timestamp, Usage, WorkerId};
 
 /// JSON that is stored and passed on as it is, without being read again.
 pub type Json = Arc<RawValue>;
@@ -156,6 +156,8 @@ pub struct NewTask {
     pub expires_at: Option<Timestamp>,
     /// The task that created this one.
     pub parent_task_id: Option<TaskId>,
+    /// The conversation that it belongs to.
+    pub session_id: Option<SessionId>,
     /// The caller's own notes, a JSON object.
     pub metadata: Option<Json>,
     /// When it was accepted.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentId, Json, Priority, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp};
+use super::{
+    AgentId, Json, Priority, SessionId, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp,
+};
 
 /// What readers get to see of a task, apart from its place in the queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +15,9 @@ pub struct TaskDocument {
     pub agent_id: AgentId,
     /// What kind of work it is.
     pub task_type: String,
+    /// The conversation that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
     /// Where it stands.
     pub status: TaskStatus,
     /// How urgent it is.
@@ -47,6 +52,7 @@ impl From<TaskRecord> for TaskDocument {
             task_id: record.task.task_id,
             agent_id: record.task.agent_id,
             task_type: record.task.task_type,
+            session_id: record.task.session_id,
             status: record.status,
             priority: record.task.priority,
             attempt: record.attempt,

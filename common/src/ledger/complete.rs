@@ -55,9 +55,10 @@ const SESSION: [&str; 11] = [
     "cost_estimate",
 ];
 
+/// The conversation is the task's own, which the statement that writes the session knows.
 const SESSIONS: &str = "INSERT INTO sessions (task_id, claim, attempt, agent_id, instance_id, worker_id, started_at, \
-     ended_at, outcome, tokens_used, cost_estimate) SELECT task_id, claim, attempt, agent_id, instance_id, worker_id, \
-     started_at, ended_at, outcome, tokens_used, cost_estimate";
+     ended_at, outcome, tokens_used, cost_estimate, session_id) SELECT task_id, claim, attempt, agent_id, instance_id, \
+     worker_id, started_at, ended_at, outcome, tokens_used, cost_estimate";
 
 /// What a recorded task owes: the callback address of one that has its outcome now.
 const OWED: &str = "CASE WHEN completed_at IS NULL THEN NULL ELSE callback_url END";
@@ -127,7 +128,10 @@ impl Ledger {
                 settlement: Some(settlement),
             });
         }
-        let body = format!("{SESSIONS} FROM v WHERE v.task_id IS NOT NULL");
+        let body = format!(
+            "{SESSIONS}, (SELECT session_id FROM tasks WHERE tasks.task_id = v.task_id) \
+             FROM v WHERE v.task_id IS NOT NULL"
+        );
         for statement in sessions.into_statements(tx.get_database_backend(), SESSION, &body) {
             tx.execute_raw(statement).await?;
         }
@@ -206,8 +210,8 @@ async fn record(
         let names = std::array::from_fn(|_| names.next().unwrap_or_default());
         let own = SESSION.map(|name| format!("v.{name}")).join(", ");
         let body = format!(
-            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}, {OWED} AS owed), \
-             s AS ({SESSIONS} FROM done WHERE uncounted = 0) SELECT id, owed FROM done"
+            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}, session_id, {OWED} AS owed), \
+             s AS ({SESSIONS}, session_id FROM done WHERE uncounted = 0) SELECT id, owed FROM done"
         );
         rows.into_statements(backend, names, &body)
     } else {

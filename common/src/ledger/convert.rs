@@ -10,11 +10,15 @@ use super::LedgerError;
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
 use crate::domain::{
     AgentId, AgentRecord, AgentTotals, ErrorCode, InstanceRecord, Json, NewTask, Priority,
-    TaskError, TaskRecord, TaskStatus, Timestamp, Usage,
+    SessionId, TaskError, TaskRecord, TaskStatus, Timestamp, Usage,
 };
 
 pub(super) fn agent_id(text: &str) -> Result<AgentId, LedgerError> {
     AgentId::parse(text).ok_or_else(|| corrupt("agent_id", text))
+}
+
+pub(super) fn session_id(text: &str) -> Result<SessionId, LedgerError> {
+    SessionId::parse(text).ok_or_else(|| corrupt("session_id", text))
 }
 
 /// A value of one of the domain's own lists of names.
@@ -94,6 +98,7 @@ impl TryFrom<tasks::Model> for TaskRecord {
                 run_at: at(row.run_at),
                 expires_at: at(row.expires_at),
                 parent_task_id: row.parent_task_id.map(Into::into),
+                session_id: row.session_id.as_deref().map(session_id).transpose()?,
                 metadata: row
                     .metadata
                     .map(|text| json("metadata", text))

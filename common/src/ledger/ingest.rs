@@ -61,7 +61,7 @@ struct Row<'a> {
     start: Option<(Claim, String)>,
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "task_id",
     "agent_id",
     "task_type",
@@ -87,6 +87,7 @@ const COLUMNS: [&str; 25] = [
     "fingerprint",
     "crashes",
     "cancel_requested",
+    "session_id",
 ];
 
 impl Ledger {
@@ -245,7 +246,7 @@ fn first_claim(
     }
 }
 
-fn values_of(row: &Row<'_>) -> [Value; 25] {
+fn values_of(row: &Row<'_>) -> [Value; COLUMNS.len()] {
     let task = row.task;
     let claim = row.start.as_ref().map(|(claim, _)| claim);
     let attempts = i32::from(claim.is_some());
@@ -278,6 +279,10 @@ fn values_of(row: &Row<'_>) -> [Value; 25] {
         task.fingerprint.map(|hash| hash.to_vec()).into(),
         0i32.into(),
         false.into(),
+        task.session_id
+            .as_ref()
+            .map(|id| id.as_str().to_owned())
+            .into(),
     ]
 }
 
@@ -295,7 +300,7 @@ async fn insert_rows(
          ON CONFLICT (task_id) DO NOTHING RETURNING task_id"
     );
     let mut new = HashSet::with_capacity(rows.len());
-    let rows: Rows<25> = rows.into_iter().map(values_of).collect();
+    let rows: Rows<{ COLUMNS.len() }> = rows.into_iter().map(values_of).collect();
     for statement in rows.into_statements(tx.get_database_backend(), COLUMNS, &body) {
         for row in tx.query_all_raw(statement).await? {
             new.insert(row.try_get_by_index::<Uuid>(0)?);

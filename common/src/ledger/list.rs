@@ -3,10 +3,10 @@
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
-use super::convert::{agent_id, at, count, name};
+use super::convert::{agent_id, at, count, name, session_id};
 use super::{Ledger, LedgerError};
 use crate::domain::{
-    AgentId, ErrorCode, Priority, TaskDocument, TaskError, TaskId, TaskStatus, Timestamp,
+    AgentId, ErrorCode, Priority, SessionId, TaskDocument, TaskError, TaskId, TaskStatus, Timestamp,
 };
 
 /// How many tasks one page looks at: with a filter that few tasks pass, a page would else read them all.
@@ -24,6 +24,8 @@ pub struct TaskQuery {
     pub status: Option<TaskStatus>,
     /// Only tasks of this type.
     pub task_type: Option<String>,
+    /// Only tasks of this conversation.
+    pub session_id: Option<SessionId>,
     /// Only tasks that were submitted then or later.
     pub since: Option<Timestamp>,
     /// Only tasks older than this one.
@@ -43,7 +45,7 @@ pub struct TaskPage {
 }
 
 const COLUMNS: &str = "task_id, agent_id, task_type, status, priority, attempt, submitted_at, started_at, \
-     completed_at, error_code, error_message, tokens_used, cost_estimate";
+     completed_at, error_code, error_message, tokens_used, cost_estimate, session_id";
 
 /// Conditions with their values, numbered as they come.
 #[derive(Default)]
@@ -77,6 +79,9 @@ impl Ledger {
         let mut inside = Conditions::default();
         if let Some(agent_id) = &query.agent_id {
             inside.add("agent_id =", agent_id.as_str());
+        }
+        if let Some(session_id) = &query.session_id {
+            inside.add("session_id =", session_id.as_str());
         }
         if let Some(since) = query.since {
             inside.add("submitted_at >=", since.as_micros());
@@ -167,6 +172,11 @@ fn document(row: &QueryResult) -> Result<TaskDocument, LedgerError> {
         task_id,
         agent_id: agent_id(&row.try_get_by_index::<String>(1)?)?,
         task_type: row.try_get_by_index(2)?,
+        session_id: row
+            .try_get_by_index::<Option<String>>(13)?
+            .as_deref()
+            .map(session_id)
+            .transpose()?,
         status: name("status", &row.try_get_by_index::<String>(3)?)?,
         priority: Priority::new(priority)
             .ok_or_else(|| LedgerError::Corrupt(format!("priority is {priority}")))?,

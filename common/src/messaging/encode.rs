@@ -10,7 +10,7 @@ use super::command::{Command, Kind, VERSION};
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::topology::Topology;
-use crate::domain::{AgentId, NewTask, Priority, Registration, TaskId, Timestamp};
+use crate::domain::{AgentId, NewTask, Priority, Registration, SessionId, TaskId, Timestamp};
 
 impl Outgoing {
     /// A command on its way to the workers: persistent, and a failure when no queue takes it.
@@ -134,6 +134,8 @@ struct ExecuteBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_task_id: Option<TaskId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
@@ -162,6 +164,7 @@ impl<'a> ExecuteBody<'a> {
             run_at: task.run_at,
             expires_at: task.expires_at,
             parent_task_id: task.parent_task_id,
+            session_id: task.session_id.as_ref(),
             metadata: task.metadata.as_deref(),
             fingerprint: task.fingerprint.as_ref().map(to_hex),
             correlation_id: None,

@@ -10,6 +10,7 @@ use orchestrator_tests::ledger_steps::{
     active_agent, bring, claim, completed, end, retryable, status,
 };
 use orchestrator_tests::on_both_databases;
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 
 on_both_databases!(default_options();
@@ -19,6 +20,7 @@ on_both_databases!(default_options();
     a_waiting_task_is_cancelled_at_once_and_a_running_one_when_it_ends,
     a_task_that_was_started_unheard_is_handed_back,
     a_handed_back_task_runs_elsewhere_at_once_and_costs_no_attempt,
+    an_attempt_is_written_down_with_its_conversation,
 );
 
 async fn only_the_current_claim_records_an_outcome(test: &TestLedger) {
@@ -263,4 +265,34 @@ async fn a_handed_back_task_runs_elsewhere_at_once_and_costs_no_attempt(test: &T
         .unwrap()
         .started;
     assert_eq!((again[0].claim.attempt, again[0].claim.number), (1, 2));
+}
+
+async fn an_attempt_is_written_down_with_its_conversation(test: &TestLedger) {
+    let ledger = &test.ledger;
+    let agent = active_agent(ledger, "a", 10).await;
+    let now = Timestamp::now();
+    let tasks = vec![
+        task(&agent, json!({"session_id": "chat:1"}), now),
+        task(&agent, json!({}), now),
+    ];
+    let mut expected: Vec<_> = tasks
+        .iter()
+        .map(|task| task.session_id.as_ref().map(ToString::to_string))
+        .collect();
+    let started = bring(ledger, WorkerId::generate(), tasks).await.started;
+    end(ledger, &started[0].claim, completed(), now).await;
+    end(ledger, &started[1].claim, retryable(), now).await;
+    let connection = ledger.connection();
+    let sql = "SELECT session_id FROM sessions ORDER BY session_id";
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let rows = connection.query_all_raw(statement).await.unwrap();
+    let mut written: Vec<Option<String>> = rows
+        .iter()
+        .map(|row| row.try_get_by_index(0).unwrap())
+        .collect();
+    written.sort();
+    expected.sort();
+    assert_eq!(written, expected);
+    let back = ledger.task(started[0].claim.task_id).await.unwrap();
+    assert_eq!(back.unwrap().task.session_id, started[0].task.session_id);
 }

@@ -14,6 +14,7 @@ mod audit;
 mod authentication;
 mod cache;
 mod callbacks;
+mod conversations;
 mod dead_letters;
 mod ledger_accepting;
 mod ledger_agents;

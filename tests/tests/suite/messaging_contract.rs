@@ -54,7 +54,7 @@ fn full_task() -> NewTask {
         "task_data": {"applicant_id": "APP001", "amount": 12.5}, "priority": 5, "timeout_seconds": 300,
         "max_attempts": 4, "callback_url": "https://example.com/hook?x=1", "delay_seconds": 60,
         "expires_in_seconds": 600, "parent_task_id": "01957f3a-5c00-7000-8000-000000000002",
-        "metadata": {"case": 7},
+        "session_id": "case-7:chat", "metadata": {"case": 7},
     });
     let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
     let mut task = submission.into_task(task_id(), now());
@@ -326,6 +326,7 @@ fn any_task() -> impl Strategy<Value = NewTask> {
             if let Some(path) = path {
                 body["callback_url"] = json!(format!("https://example.com/{path}"));
                 body["parent_task_id"] = json!(task_id());
+                body["session_id"] = json!(format!("chat:{path}"));
             }
             let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
             let mut task = submission.into_task(TaskId::from(uuid::Uuid::from_u128(id)), now());

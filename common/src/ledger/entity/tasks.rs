@@ -49,6 +49,8 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub traceparent: Option<String>,
     pub fingerprint: Option<Vec<u8>>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub session_id: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
