@@ -54,9 +54,11 @@ impl Service {
             Wish::Remove => "is unregistered",
         };
         let message = format!("agent {agent_id} {done}");
-        let ledger = self.ledger.by(origin);
+        let ledger = self.ledger.by(origin.clone());
         let writing = ledger.wish(agent_id, wish, Timestamp::now());
-        let written = self.or_hand_on(patiently(writing).await, command).await?;
+        let written = self
+            .or_hand_on(patiently(writing).await, command, origin)
+            .await?;
         let record = match written {
             Some(Wished::Now(record)) => *record,
             Some(Wished::Not(desired)) => {
@@ -99,10 +101,11 @@ impl Service {
         &self,
         written: Result<T, ApiError>,
         command: Command,
+        origin: Origin,
     ) -> Result<Option<T>, ApiError> {
         match written {
             Err(ApiError::Unavailable(_)) => {
-                self.commands.hand_on(command).await?;
+                self.commands.hand_on(command, origin).await?;
                 Ok(None)
             }
             written => written.map(Some),

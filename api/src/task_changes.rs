@@ -25,7 +25,7 @@ impl Service {
             task_id,
             reason: None,
         };
-        let ledger = self.ledger.by(origin);
+        let ledger = self.ledger.by(origin.clone());
         let cancelling = patiently(ledger.cancel(task_id, Timestamp::now())).await;
         let is_cancelled = || {
             TaskChanged::new(
@@ -34,7 +34,8 @@ impl Service {
                 "the task is cancelled",
             )
         };
-        match self.or_hand_on(cancelling, command.clone()).await? {
+        let written = self.or_hand_on(cancelling, command.clone(), origin.clone());
+        match written.await? {
             Some(Cancelled::Now) => {
                 self.commands.task_changed(TaskChange::Ended(task_id)).await;
                 self.wake(task_id);
@@ -55,7 +56,7 @@ impl Service {
                 status,
                 needed: "has not ended can be cancelled",
             }),
-            Some(Cancelled::Unknown) => self.follow(task_id, command).await,
+            Some(Cancelled::Unknown) => self.follow(origin, task_id, command).await,
             None => Ok(handed_on(task_id)),
         }
     }
@@ -68,9 +69,10 @@ impl Service {
         priority: Priority,
     ) -> Result<Change, ApiError> {
         let command = Command::Reprioritise { task_id, priority };
-        let ledger = self.ledger.by(origin);
+        let ledger = self.ledger.by(origin.clone());
         let changing = patiently(ledger.reprioritise(task_id, priority)).await;
-        match self.or_hand_on(changing, command.clone()).await? {
+        let written = self.or_hand_on(changing, command.clone(), origin.clone());
+        match written.await? {
             Some(Reprioritised::Now(status)) => {
                 let change = TaskChange::Reprioritised(task_id);
                 self.commands.task_changed(change).await;
@@ -83,7 +85,7 @@ impl Service {
                 status,
                 needed: "waits can be given another priority",
             }),
-            Some(Reprioritised::Unknown) => self.follow(task_id, command).await,
+            Some(Reprioritised::Unknown) => self.follow(origin, task_id, command).await,
             None => Ok(handed_on(task_id)),
         }
     }
@@ -117,11 +119,16 @@ impl Service {
     }
 
     /// Sends a command after a task that only the broker has.
-    async fn follow(&self, task_id: TaskId, command: Command) -> Result<Change, ApiError> {
+    async fn follow(
+        &self,
+        origin: Origin,
+        task_id: TaskId,
+        command: Command,
+    ) -> Result<Change, ApiError> {
         if !self.tasks.is_on_its_way(task_id).await {
             return Err(ApiError::NoSuchTask(task_id.to_string()));
         }
-        self.commands.hand_on(command).await?;
+        self.commands.hand_on(command, origin).await?;
         Ok(handed_on(task_id))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::domain::{AgentId, DeadLetter, NewTask, TaskId, TaskStatus, WorkerId};
+use crate::domain::{AgentId, DeadLetter, NewTask, Origin, TaskId, TaskStatus, WorkerId};
 use crate::ledger::{Ingested, Ingestion};
 use crate::messaging::Command;
 
@@ -136,17 +136,21 @@ pub trait CommandSink: Send + Sync + fmt::Debug {
     /// Tells workers and readers what was changed about a task; losing this only delays them.
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()>;
 
-    /// Sends a dead letter again; it is with the broker when this returns `Ok`. By default there is no broker.
-    fn replay<'a>(&'a self, _letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), ReplayError>> {
+    /// Sends a dead letter again for `_by`; it is with the broker when this returns `Ok`. By default there is no broker.
+    fn replay<'a>(
+        &'a self,
+        _letter: &'a DeadLetter,
+        _by: &'a Origin,
+    ) -> BoxFuture<'a, Result<(), ReplayError>> {
         let retry_after = RETRY_AFTER;
         Box::pin(std::future::ready(Err(ReplayError::Unavailable {
             retry_after,
         })))
     }
 
-    /// Takes a change that the ledger cannot take now: when this returns `Ok`, workers carry it out as soon as the ledger
+    /// Takes a change that `_by` asks for and the ledger cannot take now: when this returns `Ok`, workers carry it out as soon as the ledger
     /// can. By default there is no such way beside the ledger.
-    fn hand_on(&self, _change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
+    fn hand_on(&self, _change: Command, _by: Origin) -> BoxFuture<'_, Result<(), AcceptError>> {
         Box::pin(std::future::ready(Err(AcceptError::unavailable())))
     }
 }

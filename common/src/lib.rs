@@ -2,6 +2,7 @@
 //!
 //! Inside this crate the arrows point one way: `domain` does no I/O and knows none of its siblings.
 
+pub mod audit_service;
 pub mod auth;
 pub mod brain_factory;
 pub mod cache;

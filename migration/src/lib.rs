@@ -6,6 +6,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m0001_ledger;
 mod m0003_sessions;
+mod m0004_audit;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_ledger::Migration),
             Box::new(m0003_sessions::Migration),
+            Box::new(m0004_audit::Migration),
         ]
     }
 }

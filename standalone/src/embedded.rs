@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use orchestrator_api::{ApiContext, Application, Dependency, Limits};
+use orchestrator_common::audit_service::AuditService;
 use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::config::{BrainFactorySettings, Settings};
@@ -61,6 +62,8 @@ impl Embedded {
             ledger: ledger.ledger.clone(),
             brain,
             callbacks: CallbackClient::of(&settings.callbacks)?,
+            audit_service: AuditService::of(settings.audit_service.as_ref())?,
+            retention: settings.retention,
             metrics: Arc::clone(&metrics),
             capacity: settings.worker.concurrency,
             generate_timeout: settings.brain_factory.generate_timeout,

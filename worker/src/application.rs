@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use orchestrator_common::audit_service::AuditService;
 use orchestrator_common::auth::{Endorser, Verifier};
 use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
 use orchestrator_common::cache::{Cache, CacheUnavailable};
@@ -66,6 +67,7 @@ pub struct Application {
     proving: Broker,
     brain: BrainFactoryClient,
     callbacks: Option<CallbackClient>,
+    audit_service: Option<AuditService>,
     metrics: Arc<Metrics>,
     endorser: Option<Endorser>,
     health: Option<TcpListener>,
@@ -87,6 +89,7 @@ impl Application {
             proving: Broker::new(&settings.rabbitmq, "worker, proving")?,
             brain: BrainFactoryClient::new(&settings.brain_factory)?,
             callbacks: CallbackClient::of(&settings.callbacks)?,
+            audit_service: AuditService::of(settings.audit_service.as_ref())?,
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
             endorser: Endorser::new(&settings.auth)?,
             settings,
@@ -196,6 +199,8 @@ impl Application {
             ledger: ledger.clone(),
             brain: self.brain,
             callbacks: self.callbacks,
+            audit_service: self.audit_service,
+            retention: self.settings.retention,
             metrics: Arc::clone(&self.metrics),
             capacity: self.settings.worker.concurrency,
             generate_timeout: self.settings.brain_factory.generate_timeout,

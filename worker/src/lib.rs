@@ -7,6 +7,7 @@
 
 mod announce;
 mod application;
+mod audit_forwarding;
 mod callbacks;
 mod consume;
 mod dispatcher;
@@ -16,6 +17,7 @@ mod intake;
 mod lifecycle;
 mod outward;
 mod presence;
+mod retention;
 mod schedule;
 mod sweep;
 mod watch;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestrator_common::audit_service::AuditService;
 use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::callbacks::CallbackClient;
-use orchestrator_common::domain::WorkerId;
+use orchestrator_common::config::RetentionSettings;
+use orchestrator_common::domain::{Origin, WorkerId};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use crate::intake::{Intake, Outlets};
 use crate::outward::Outward;
 use crate::presence::Standing;
 use crate::schedule::Schedule;
-use crate::{callbacks, lifecycle, presence, sweep};
+use crate::{audit_forwarding, callbacks, lifecycle, presence, retention, sweep};
 
 /// How long handing back may take when a worker stops.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,10 @@ pub struct WorkerContext {
     pub brain: BrainFactoryClient,
     /// Who makes callbacks; without one, they wait in the ledger.
     pub callbacks: Option<CallbackClient>,
+    /// To whom the audit log is forwarded, if to anybody.
+    pub audit_service: Option<AuditService>,
+    /// How long what has ended is kept.
+    pub retention: RetentionSettings,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Tasks in flight at the same time.
@@ -66,7 +72,10 @@ impl Worker {
     }
 
     /// As [`Self::new`], with signs of life that others look at.
-    pub(crate) fn with_vitals(context: WorkerContext, vitals: Arc<Vitals>) -> Self {
+    pub(crate) fn with_vitals(mut context: WorkerContext, vitals: Arc<Vitals>) -> Self {
+        // What it does by itself is written down under its own name.
+        let origin = Origin::worker(context.worker_id);
+        context.ledger = context.ledger.by(origin);
         let (intake, outlets) = Intake::new();
         Self {
             context: Arc::new(context),
@@ -147,6 +156,11 @@ impl Worker {
             outlets.lifecycle,
             shutdown.clone(),
         ));
+        if let Some(service) = context.audit_service.clone() {
+            let (context, stop) = (Arc::clone(&context), helpers_stop.clone());
+            background.spawn(audit_forwarding::run(context, service, stop));
+        }
+        background.spawn(retention::run(Arc::clone(&context), helpers_stop.clone()));
         match context.callbacks.clone() {
             Some(client) => {
                 let (context, stop) = (Arc::clone(&context), helpers_stop.clone());

@@ -54,10 +54,7 @@ pub(crate) struct Caller<D> {
 impl<D> Caller<D> {
     /// Who asks, for the audit log.
     pub(crate) fn origin(&self) -> Origin {
-        Origin {
-            actor: self.name.clone(),
-            request_id: Some(self.request_id.clone()),
-        }
+        Origin::new(&self.name, Some(&self.request_id))
     }
 }
 

@@ -10,7 +10,9 @@ use orchestrator_common::cache::{Cache, CachedStatus};
 use orchestrator_common::commands::{
     AcceptError, Accepted, CommandSink, RETRY_AFTER, ReplayError, TaskChange,
 };
-use orchestrator_common::domain::{AgentId, DeadLetter, NewTask, TaskId, TaskStatus, Timestamp};
+use orchestrator_common::domain::{
+    AgentId, DeadLetter, NewTask, Origin, TaskId, TaskStatus, Timestamp,
+};
 use orchestrator_common::ledger::Ledger;
 use orchestrator_common::messaging::{
     Command, Control, Outgoing, PublishError, Publisher, Topology,
@@ -161,8 +163,9 @@ impl BrokerCommands {
         published.map_err(|e| e.to_string())
     }
 
-    async fn publish(&self, command: &Command) -> Result<(), String> {
-        let mut outgoing = Outgoing::command(&self.topology, command).map_err(|e| e.to_string())?;
+    async fn publish(&self, command: &Command, by: &Origin) -> Result<(), String> {
+        let outgoing = Outgoing::command(&self.topology, command).map_err(|e| e.to_string())?;
+        let mut outgoing = outgoing.with_origin(by);
         if let Some(token) = self.endorsement.of(command)? {
             outgoing = outgoing.with_authorization(&token.1);
         }
@@ -200,12 +203,16 @@ impl CommandSink for BrokerCommands {
         self.news.tell(change).boxed()
     }
 
-    fn replay<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), ReplayError>> {
+    fn replay<'a>(
+        &'a self,
+        letter: &'a DeadLetter,
+        by: &'a Origin,
+    ) -> BoxFuture<'a, Result<(), ReplayError>> {
         async move {
             let unavailable = ReplayError::Unavailable {
                 retry_after: RETRY_AFTER,
             };
-            let mut outgoing = Outgoing::replay(&self.topology, letter);
+            let mut outgoing = Outgoing::replay(&self.topology, letter, by);
             // Whoever may replay may do everything.
             match self.endorsement.for_level(Level::Admin) {
                 Ok(Some(token)) => outgoing = outgoing.with_authorization(&token.1),
@@ -231,9 +238,9 @@ impl CommandSink for BrokerCommands {
         .boxed()
     }
 
-    fn hand_on(&self, change: Command) -> BoxFuture<'_, Result<(), AcceptError>> {
+    fn hand_on(&self, change: Command, by: Origin) -> BoxFuture<'_, Result<(), AcceptError>> {
         async move {
-            self.publish(&change).await.map_err(|reason| {
+            self.publish(&change, &by).await.map_err(|reason| {
                 tracing::warn!(%reason, kind = %change.kind(), "neither the ledger nor the broker takes a change");
                 AcceptError::unavailable()
             })

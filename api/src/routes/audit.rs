@@ -19,8 +19,8 @@ pub(super) struct Audit(pub(super) Arc<Service>);
 impl Audit {
     /// Read the audit log
     ///
-    /// Newest first: changes to agents, tasks and dead letters that were made over HTTP, each written in the transaction of
-    /// the change, and requests that were refused. Accepted tasks are not in it: list them instead.
+    /// Newest first: accepted tasks; changes to agents, tasks and dead letters, over HTTP and over the broker; what workers
+    /// did by themselves; each written in the transaction of the change; and requests and messages that were refused.
     #[oai(
         path = "/orchestrator/audit",
         method = "get",

@@ -85,7 +85,8 @@ impl ChangeAgent {
     ) -> Result<Answer<AgentChanged>, Refusal<Administering>> {
         let agent_id = agent_in_path(&agent_id)?;
         let scaling = body.content;
-        let ledger = self.0.ledger.by(caller.origin());
+        let origin = caller.origin();
+        let ledger = self.0.ledger.by(origin.clone());
         let written = match scaling.max_concurrent_sessions {
             Some(limit) => {
                 patiently(ledger.limit_sessions(&agent_id, limit, Timestamp::now())).await
@@ -97,7 +98,8 @@ impl ChangeAgent {
             scaling,
         };
         let message = format!("agent {agent_id} is scaled");
-        let Some(found) = self.0.or_hand_on(written, command).await? else {
+        let written = self.0.or_hand_on(written, command, origin);
+        let Some(found) = written.await? else {
             return Ok(Answer(AgentChanged::to_come(agent_id, None, &message)));
         };
         let record = found.ok_or_else(|| ApiError::NoSuchAgent(agent_id.to_string()))?;

@@ -105,19 +105,18 @@ impl DeadLetters {
         if !letter.is_whole() {
             return Err(ApiError::NotReplayable("its body was too large to be kept").into());
         }
+        let origin = caller.origin();
         // A crash in between leaves it unnoted: sending it twice is one task, since it keeps its name.
         self.0
             .commands
-            .replay(&letter)
+            .replay(&letter, &origin)
             .await
             .map_err(|error| match error {
                 ReplayError::Unroutable => ApiError::NotReplayable("no queue takes such a message"),
                 ReplayError::Unavailable { retry_after } => ApiError::Unavailable(retry_after),
             })?;
-        let noting = self
-            .0
-            .ledger
-            .note_replay(&letter, &caller.name, Timestamp::now());
+        let ledger = self.0.ledger.by(origin);
+        let noting = ledger.note_replay(&letter, &caller.name, Timestamp::now());
         patiently(noting).await?;
         Ok(changed(id, "the letter was sent again"))
     }

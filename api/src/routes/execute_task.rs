@@ -85,6 +85,7 @@ impl ExecuteTask {
         let mut task =
             submission.into_task(named.unwrap_or_else(TaskId::generate), Timestamp::now());
         task.traceparent = Some(scope.0.traceparent.clone());
+        task.origin = Some(Arc::new(caller.origin()));
         // A task whose name the caller chose may be asked for again.
         task.fingerprint = named.map(|_| idempotency::fingerprint(&caller.name, &body.bytes));
         let preferences = scope.0.preferences;

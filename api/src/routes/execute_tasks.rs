@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use orchestrator_common::domain::{
-    AgentId, Faults, NewTask, Submission, SubmissionDefaults, TaskId, Timestamp,
+    AgentId, Faults, NewTask, Origin, Submission, SubmissionDefaults, TaskId, Timestamp,
 };
 use poem_openapi::OpenApi;
 use poem_openapi::param::Header;
@@ -27,6 +27,7 @@ pub(super) struct ExecuteTasks(pub(super) Arc<Service>);
 /// Who sends a batch, and under which name.
 struct Sender<'a> {
     caller: &'a str,
+    origin: Arc<Origin>,
     key: Option<&'a str>,
     traceparent: &'a str,
     now: Timestamp,
@@ -55,6 +56,7 @@ impl ExecuteTasks {
         let key = scope.0.idempotency_key.clone()?;
         let sender = Sender {
             caller: &caller.name,
+            origin: Arc::new(caller.origin()),
             key: key.as_deref(),
             traceparent: &scope.0.traceparent,
             now: Timestamp::now(),
@@ -104,6 +106,7 @@ impl Sender<'_> {
         };
         let mut task = submission.into_task(named.unwrap_or_else(TaskId::generate), self.now);
         task.traceparent = Some(self.traceparent.to_owned());
+        task.origin = Some(Arc::clone(&self.origin));
         task.fingerprint = fingerprint.filter(|_| named.is_some());
         Ok(task)
     }

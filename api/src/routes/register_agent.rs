@@ -34,11 +34,13 @@ impl RegisterAgent {
         body: JsonBody<Registration>,
     ) -> Registered {
         let registration = body.content;
-        let ledger = self.0.ledger.by(caller.origin());
+        let origin = caller.origin();
+        let ledger = self.0.ledger.by(origin.clone());
         let written = patiently(ledger.register(&registration, Timestamp::now())).await;
         let agent_id = registration.agent_id.clone();
         let command = Command::Register(Box::new(registration));
-        let Some(record) = self.0.or_hand_on(written, command).await? else {
+        let written = self.0.or_hand_on(written, command, origin);
+        let Some(record) = written.await? else {
             let message = format!("agent {agent_id} will be registered");
             return Ok(Answer(AgentChanged::to_come(agent_id, None, &message)));
         };

@@ -15,12 +15,15 @@ pub(crate) struct AuditEntryView {
     seq: i64,
     /// When.
     at: Wire<Timestamp>,
-    /// Who: the subject of a token, `anonymous` when authentication is off, `unknown` when the token was not acceptable.
+    /// Who: the subject of a token, `anonymous` when authentication is off, `unknown` when the token was not acceptable,
+    /// `worker:` and its id when a worker acts by itself; of a message without a token its `user_id` or `app_id`, else
+    /// `broker`.
     actor: String,
-    /// What was done, such as `task.cancel` or `agent.start`; of a refused request its method and the template of its
+    /// What was done or happened, such as `task.accept`, `agent.start`, `agent.active`, `instance.lost` or
+    /// `message.dead_letter`; of a refused request its method and the template of its
     /// address.
     action: String,
-    /// The agent, task or dead letter; of a refused request its path.
+    /// The agent, task, worker or dead letter; of a refused request its path.
     resource: String,
     /// What it came to.
     outcome: Wire<AuditOutcome>,

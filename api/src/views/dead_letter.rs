@@ -36,6 +36,9 @@ pub(crate) struct DeadLetterView {
     /// The queue that gets answers.
     #[oai(nullable)]
     reply_to: Option<String>,
+    /// Who refused it: `worker:` and its id; null when the broker gave it up.
+    #[oai(nullable)]
+    refused_by: Option<String>,
     /// How many bytes its body has.
     size_bytes: u64,
     /// How often it was put aside: a replayed letter that is refused again comes back.
@@ -62,6 +65,7 @@ impl From<DeadLetter> for DeadLetterView {
             message_id: letter.message_id,
             correlation_id: letter.correlation_id,
             reply_to: letter.reply_to,
+            refused_by: letter.refused_by,
             size_bytes: letter.size,
             times: letter.times,
             replayed_at: letter.replayed_at.map(Wire),

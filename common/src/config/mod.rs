@@ -2,11 +2,13 @@
 //!
 //! The names and defaults are those of the service description; what goes beyond it follows its style.
 
+mod audit_service;
 mod auth;
 mod callbacks;
 mod http;
 mod key_pair;
 mod reader;
+mod retention;
 mod secret;
 mod servers;
 mod tls;
@@ -18,11 +20,13 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use audit_service::AuditServiceSettings;
 pub use auth::{AuthSettings, TokenKeys};
 pub use callbacks::CallbackSettings;
 pub use http::{AllowedOrigins, HttpSettings, RateLimit};
 pub use key_pair::KeyPairAlgorithm;
 pub use reader::{ConfigError, Reader};
+pub use retention::RetentionSettings;
 pub use secret::Secret;
 pub use servers::{DatabaseSettings, RabbitMqSettings, RedisSettings};
 pub use tls::Tls;
@@ -46,6 +50,10 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Who is told outcomes.
     pub callbacks: CallbackSettings,
+    /// To whom the audit log is forwarded, if to anybody.
+    pub audit_service: Option<AuditServiceSettings>,
+    /// How long what has ended is kept.
+    pub retention: RetentionSettings,
     /// Who makes the agents.
     pub brain_factory: BrainFactorySettings,
     /// The language model of the built-in Brain Factory; without one it runs the agent's graph.
@@ -164,6 +172,8 @@ impl Settings {
                 health_port_named: env.optional("WORKER_HEALTH_PORT").is_some(),
             },
             callbacks: CallbackSettings::read(&env)?,
+            audit_service: AuditServiceSettings::read(&env)?,
+            retention: RetentionSettings::read(&env)?,
             brain_factory: brain_factory(&env)?,
             llm: llm(&env)?,
             data_dir: PathBuf::from(env.text("ORCHESTRATOR_DATA_DIR", "./data")?),

@@ -1,6 +1,7 @@
 //! What the variables accept, and what is said of those that are not acceptable.
 
 use super::*;
+use crate::domain::Expiring;
 
 fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
     let variables = pairs
@@ -265,5 +266,53 @@ fn origins_are_named_as_browsers_name_them() {
             error.starts_with("CORS_ALLOWED_ORIGINS must be * or"),
             "{bad}"
         );
+    }
+}
+
+#[test]
+fn what_has_ended_is_kept_for_days_or_for_ever() {
+    let days = |settings: &Settings, what| {
+        let kept = settings.retention.of(what);
+        kept.map(|kept| kept.as_secs() / 86_400)
+    };
+    let default = settings(&[]).unwrap();
+    let defaults = Expiring::ALL.map(|what| days(&default, what));
+    assert_eq!(defaults, [Some(90), Some(90), Some(30), Some(90), None]);
+    let set = [("TASK_RETENTION_DAYS", "0"), ("AUDIT_RETENTION_DAYS", "7")];
+    let set = settings(&set).unwrap();
+    assert_eq!(days(&set, Expiring::Tasks), None);
+    assert_eq!(days(&set, Expiring::Audit), Some(7));
+    let error = settings(&[("DEAD_LETTER_RETENTION_DAYS", "-1")]).unwrap_err();
+    assert_eq!(
+        error,
+        "DEAD_LETTER_RETENTION_DAYS must be a whole number from 0 to 36500"
+    );
+}
+
+#[test]
+fn the_audit_service_has_an_address_and_a_key() {
+    assert!(settings(&[]).unwrap().audit_service.is_none());
+    let url = ("AUDIT_SERVICE_URL", "http://audit:8340/base");
+    let both = settings(&[url, ("AUDIT_SERVICE_API_KEY", "s3cret")]).unwrap();
+    let service = both.audit_service.unwrap();
+    assert_eq!(service.url.as_str(), "http://audit:8340/base");
+    assert!(!format!("{service:?}").contains("s3cret"));
+    for (pairs, variable) in [
+        (vec![url], "AUDIT_SERVICE_API_KEY"),
+        (
+            vec![url, ("AUDIT_SERVICE_API_KEY", "a\nb")],
+            "AUDIT_SERVICE_API_KEY",
+        ),
+        (
+            vec![("AUDIT_SERVICE_URL", "audit:8340")],
+            "AUDIT_SERVICE_URL",
+        ),
+        (
+            vec![("AUDIT_SERVICE_URL", "http://u:p@audit")],
+            "AUDIT_SERVICE_URL",
+        ),
+    ] {
+        let error = settings(&pairs).unwrap_err();
+        assert!(error.starts_with(&format!("{variable} must be")), "{error}");
     }
 }

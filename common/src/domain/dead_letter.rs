@@ -40,6 +40,8 @@ pub struct DeadLetter {
     pub times: u32,
     /// When it was sent again; `None` again when it came back.
     pub replayed_at: Option<Timestamp>,
+    /// Who refused it: a worker. `None` when the broker gave it up.
+    pub refused_by: Option<String>,
     /// Who had it sent again.
     pub replayed_by: Option<String>,
 }

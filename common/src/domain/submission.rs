@@ -165,6 +165,7 @@ impl Submission {
             reply_to: None,
             traceparent: None,
             fingerprint: None,
+            origin: None,
         }
     }
 }

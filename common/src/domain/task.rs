@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::{AgentId, InstanceId, SessionId, TaskError, TaskId, Timestamp, Usage, WorkerId};
+use super::{
+    AgentId, InstanceId, Origin, SessionId, TaskError, TaskId, Timestamp, Usage, WorkerId,
+};
 
 /// JSON that is stored and passed on as it is, without being read again.
 pub type Json = Arc<RawValue>;
@@ -170,6 +172,8 @@ pub struct NewTask {
     pub traceparent: Option<String>,
     /// SHA-256 of what was asked for, to tell a repeated request from a different one with the same key.
     pub fingerprint: Option<[u8; 32]>,
+    /// Who submitted it, with which request; nobody is known of a task that came before this was stored.
+    pub origin: Option<Arc<Origin>>,
 }
 
 impl NewTask {

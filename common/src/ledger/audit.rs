@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 
-use super::convert::name;
 use super::rows::Rows;
 use super::{Ledger, LedgerError};
 use crate::domain::{AuditEntry, AuditOutcome, Origin, Timestamp};
 
-/// How many entries one page looks at: with a filter that few pass, a page would else read them all.
-const MAX_LOOKED_AT: u32 = 10_000;
+/// The action of an accepted task.
+pub(super) const ACCEPT: &str = "task.accept";
 
-const COLUMNS: [&str; 7] = [
+pub(super) const COLUMNS: [&str; 7] = [
     "at",
     "actor",
     "request_id",
@@ -22,41 +21,12 @@ const COLUMNS: [&str; 7] = [
     "detail",
 ];
 
-/// Which entries to list.
-#[derive(Clone, Debug, Default)]
-pub struct AuditQuery {
-    /// Only what this one did.
-    pub actor: Option<String>,
-    /// Only this action.
-    pub action: Option<String>,
-    /// Only what concerns this agent, task, dead letter or path.
-    pub resource: Option<String>,
-    /// Only what came to this.
-    pub outcome: Option<AuditOutcome>,
-    /// Only what happened then or later.
-    pub since: Option<Timestamp>,
-    /// Only entries that were written before the one with this number.
-    pub before: Option<i64>,
-    /// At most this many.
-    pub limit: u32,
-}
-
-/// A page of entries.
-#[derive(Clone, Debug)]
-pub struct AuditPage {
-    /// Newest first, each with its number.
-    pub entries: Vec<(i64, AuditEntry)>,
-    /// Where the next page begins; `None` on the last one. A page may hold fewer entries than its limit, or none, and not
-    /// be the last: it looks at 10,000 entries at most.
-    pub next: Option<i64>,
-}
-
 impl Ledger {
     /// The same ledger for what `origin` asks for: changes are written down with it.
     #[must_use]
-    pub fn by(&self, origin: Origin) -> Self {
+    pub fn by(&self, origin: impl Into<Arc<Origin>>) -> Self {
         Self {
-            origin: Some(Arc::new(origin)),
+            origin: Some(origin.into()),
             ..self.clone()
         }
     }
@@ -81,7 +51,39 @@ impl Ledger {
             outcome: AuditOutcome::Done,
             detail,
         };
-        for statement in self.insertions(std::slice::from_ref(&entry)) {
+        self.write_entries(tx, std::slice::from_ref(&entry)).await
+    }
+
+    /// Writes the same down of many resources, each with what else there is to say, as [`Self::note`] does of one.
+    pub(super) async fn note_each(
+        &self,
+        tx: &DatabaseTransaction,
+        action: &str,
+        resources: impl IntoIterator<Item = (String, Option<String>)>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let Some(origin) = &self.origin else {
+            return Ok(());
+        };
+        let entry = |(resource, detail)| AuditEntry {
+            at: now,
+            origin: Origin::clone(origin),
+            action: action.to_owned(),
+            resource,
+            outcome: AuditOutcome::Done,
+            detail,
+        };
+        let entries: Vec<AuditEntry> = resources.into_iter().map(entry).collect();
+        self.write_entries(tx, &entries).await
+    }
+
+    /// Writes entries in a transaction of others.
+    pub(super) async fn write_entries(
+        &self,
+        tx: &DatabaseTransaction,
+        entries: &[AuditEntry],
+    ) -> Result<(), LedgerError> {
+        for statement in self.insertions(entries) {
             tx.execute_raw(statement).await?;
         }
         Ok(())
@@ -131,72 +133,6 @@ impl Ledger {
             format!("INSERT INTO audit ({columns}) SELECT {columns} FROM v WHERE v.at IS NOT NULL");
         rows.into_statements(self.backend(), COLUMNS, &body)
     }
-
-    /// The entries that `query` asks for.
-    ///
-    /// # Errors
-    /// When the ledger does not answer.
-    pub async fn audit_page(&self, query: &AuditQuery) -> Result<AuditPage, LedgerError> {
-        let mut values: Vec<Value> = Vec::new();
-        let mut condition = |sql: &str, value: Option<Value>| {
-            let value = value?;
-            values.push(value);
-            Some(format!("{sql} ${}", values.len()))
-        };
-        let before = condition("WHERE seq <", query.before.map(Value::from));
-        let conditions: Vec<String> = [
-            condition("actor =", query.actor.clone().map(Value::from)),
-            condition("action =", query.action.clone().map(Value::from)),
-            condition("resource =", query.resource.clone().map(Value::from)),
-            condition(
-                "outcome =",
-                query.outcome.map(|outcome| outcome.as_str().into()),
-            ),
-            condition("at >=", query.since.map(|at| at.as_micros().into())),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        let before = before.unwrap_or_default();
-        let columns = COLUMNS.join(", ");
-        let filter = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!("WHERE {}", conditions.join(" AND "))
-        };
-        // One more than is shown tells whether there is a next page.
-        let limit = query.limit.saturating_add(1);
-        let sql = format!(
-            "SELECT seq, {columns} FROM (SELECT seq, {columns} FROM audit {before} ORDER BY seq DESC LIMIT {MAX_LOOKED_AT}) \
-             looked_at {filter} ORDER BY seq DESC LIMIT {limit}"
-        );
-        let rows = self.within(|db| db.query(&sql, values)).await?;
-        let mut entries: Vec<_> = rows.iter().map(entry).collect::<Result<_, _>>()?;
-        let shown = usize::try_from(query.limit).unwrap_or(usize::MAX);
-        let next = if entries.len() > shown {
-            entries.truncate(shown);
-            entries.last().map(|(seq, _)| *seq)
-        } else {
-            self.last_entry_looked_at(&before, query.before).await?
-        };
-        Ok(AuditPage { entries, next })
-    }
-
-    /// The last entry that a page looked at, when there are more behind it.
-    async fn last_entry_looked_at(
-        &self,
-        condition: &str,
-        before: Option<i64>,
-    ) -> Result<Option<i64>, LedgerError> {
-        let offset = MAX_LOOKED_AT - 1;
-        let sql =
-            format!("SELECT seq FROM audit {condition} ORDER BY seq DESC LIMIT 1 OFFSET {offset}");
-        let rows = self
-            .within(|db| db.query(&sql, before.map(Value::from)))
-            .await?;
-        let row = rows.first();
-        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
-    }
 }
 
 fn values_of(entry: &AuditEntry) -> [Value; 7] {
@@ -209,19 +145,4 @@ fn values_of(entry: &AuditEntry) -> [Value; 7] {
         entry.outcome.as_str().into(),
         entry.detail.clone().into(),
     ]
-}
-
-fn entry(row: &QueryResult) -> Result<(i64, AuditEntry), LedgerError> {
-    let entry = AuditEntry {
-        at: Timestamp::from_micros(row.try_get_by_index(1)?),
-        origin: Origin {
-            actor: row.try_get_by_index(2)?,
-            request_id: row.try_get_by_index(3)?,
-        },
-        action: row.try_get_by_index(4)?,
-        resource: row.try_get_by_index(5)?,
-        outcome: name("outcome", &row.try_get_by_index::<String>(6)?)?,
-        detail: row.try_get_by_index(7)?,
-    };
-    Ok((row.try_get_by_index(0)?, entry))
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::LedgerError;
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
 use crate::domain::{
-    AgentId, AgentRecord, AgentTotals, ErrorCode, InstanceRecord, Json, NewTask, Priority,
+    AgentId, AgentRecord, AgentTotals, ErrorCode, InstanceRecord, Json, NewTask, Origin, Priority,
     SessionId, TaskError, TaskRecord, TaskStatus, Timestamp, Usage,
 };
 
@@ -108,6 +108,10 @@ impl TryFrom<tasks::Model> for TaskRecord {
                 reply_to: row.reply_to,
                 traceparent: row.traceparent,
                 fingerprint: row.fingerprint.and_then(|bytes| bytes.try_into().ok()),
+                origin: row.submitted_by.map(|actor| {
+                    let request_id = row.request_id;
+                    Arc::new(Origin { actor, request_id })
+                }),
             },
         })
     }

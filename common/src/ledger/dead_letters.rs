@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::convert::{at, count, small};
 use super::rows::Rows;
 use super::{Connections, Ledger, LedgerError};
-use crate::domain::{DeadLetter, LetterId, Timestamp};
+use crate::domain::{AuditEntry, AuditOutcome, DeadLetter, LetterId, Origin, Timestamp};
 
 /// A place between two letters in their order: by the time they were put aside, then by identifier.
 pub type LetterPlace = (Timestamp, LetterId);
@@ -24,7 +24,7 @@ pub struct LetterQuery {
     pub limit: u32,
 }
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "letter_id",
     "received_at",
     "reason",
@@ -37,14 +37,15 @@ const COLUMNS: [&str; 12] = [
     "headers",
     "body",
     "body_size",
+    "refused_by",
 ];
 
 /// A letter that comes again, because its replay was refused too, is there to be replayed again.
 const KEEP: &str = "ON CONFLICT (letter_id) DO UPDATE SET received_at = excluded.received_at, reason = excluded.reason, \
-     problem = excluded.problem, times = dead_letters.times + 1, replayed_at = NULL, replayed_by = NULL";
+     problem = excluded.problem, refused_by = excluded.refused_by, times = dead_letters.times + 1, replayed_at = NULL, replayed_by = NULL";
 
 impl Ledger {
-    /// Keeps dead letters. Keeping one twice is harmless.
+    /// Keeps dead letters, and writes down who refused them. Keeping one twice is harmless.
     ///
     /// A crash before the commit leaves them with the broker, and so does one after it: they come again.
     ///
@@ -64,7 +65,8 @@ impl Ledger {
             .iter()
             .map(|letter| (letter.letter_id, letter))
             .collect();
-        let rows: Rows<12> = once.into_values().map(values_of).collect();
+        let noted: Vec<AuditEntry> = once.values().map(|letter| put_aside(letter)).collect();
+        let rows: Rows<{ COLUMNS.len() }> = once.into_values().map(values_of).collect();
         let columns = COLUMNS.join(", ");
         let body = format!(
             "INSERT INTO dead_letters ({columns}) SELECT {columns} FROM v WHERE v.letter_id IS NOT NULL {KEEP}"
@@ -73,6 +75,7 @@ impl Ledger {
         for statement in rows.into_statements(self.backend(), COLUMNS, &body) {
             tx.execute_raw(statement).await?;
         }
+        self.write_entries(&tx, &noted).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -172,7 +175,20 @@ impl Ledger {
     }
 }
 
-fn values_of(letter: &DeadLetter) -> [Value; 12] {
+/// What the audit log says of a letter.
+fn put_aside(letter: &DeadLetter) -> AuditEntry {
+    let refused_by = letter.refused_by.as_deref();
+    AuditEntry {
+        at: letter.received_at,
+        origin: Origin::new(refused_by.unwrap_or("broker"), None),
+        action: "message.dead_letter".to_owned(),
+        resource: letter.letter_id.to_string(),
+        outcome: AuditOutcome::Refused,
+        detail: Some(format!("{} {}", letter.reason, letter.routing_key)),
+    }
+}
+
+fn values_of(letter: &DeadLetter) -> [Value; COLUMNS.len()] {
     [
         letter.letter_id.uuid().into(),
         letter.received_at.as_micros().into(),
@@ -188,6 +204,7 @@ fn values_of(letter: &DeadLetter) -> [Value; 12] {
             .into(),
         letter.body.clone().into(),
         i64::try_from(letter.size).unwrap_or(i64::MAX).into(),
+        letter.refused_by.clone().into(),
     ]
 }
 
@@ -209,8 +226,9 @@ fn letter(row: &QueryResult) -> Result<DeadLetter, LedgerError> {
             .try_get_by_index::<Option<Vec<u8>>>(10)?
             .unwrap_or_default(),
         size: count("body_size", row.try_get_by_index(11)?)?,
-        times: count("times", row.try_get_by_index::<i32>(12)?.into())?,
-        replayed_at: at(row.try_get_by_index(13)?),
-        replayed_by: row.try_get_by_index(14)?,
+        refused_by: row.try_get_by_index(12)?,
+        times: count("times", row.try_get_by_index::<i32>(13)?.into())?,
+        replayed_at: at(row.try_get_by_index(14)?),
+        replayed_by: row.try_get_by_index(15)?,
     })
 }

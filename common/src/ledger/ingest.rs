@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
 
-use super::convert::{name, small, text_of};
-use super::rows::{Rows, in_list};
+use super::convert::name;
+use super::insert::Row;
+use super::rows::in_list;
 use super::slots::Slots;
 use super::{Ledger, LedgerError, Started};
 use crate::domain::{AgentId, Claim, NewTask, TaskId, TaskStatus, Timestamp, Usage, WorkerId};
@@ -54,42 +55,6 @@ impl Ingested {
     }
 }
 
-/// A task on its way into the table.
-struct Row<'a> {
-    task: &'a NewTask,
-    status: TaskStatus,
-    start: Option<(Claim, String)>,
-}
-
-const COLUMNS: [&str; 26] = [
-    "task_id",
-    "agent_id",
-    "task_type",
-    "task_data",
-    "status",
-    "priority",
-    "timeout_seconds",
-    "callback_url",
-    "max_attempts",
-    "attempt",
-    "claims",
-    "submitted_at",
-    "run_at",
-    "expires_at",
-    "started_at",
-    "worker_id",
-    "instance_id",
-    "parent_task_id",
-    "metadata",
-    "correlation_id",
-    "reply_to",
-    "traceparent",
-    "fingerprint",
-    "crashes",
-    "cancel_requested",
-    "session_id",
-];
-
 impl Ledger {
     /// Inserts what is new; `shares` says how many tasks of each agent may start.
     pub(super) async fn insert(
@@ -106,7 +71,7 @@ impl Ledger {
         }
         let mut rows = plan(slots, &arrivals, now);
         start_rows(&mut rows, slots, shares, worker_id, now);
-        let new = insert_rows(tx, &rows).await?;
+        let new = self.insert_rows(tx, &rows, now).await?;
         let mut old: Vec<TaskId> = rows
             .iter()
             .map(|row| row.task.task_id)
@@ -244,69 +209,6 @@ fn first_claim(
         crashes: 0,
         started_at: now,
     }
-}
-
-fn values_of(row: &Row<'_>) -> [Value; COLUMNS.len()] {
-    let task = row.task;
-    let claim = row.start.as_ref().map(|(claim, _)| claim);
-    let attempts = i32::from(claim.is_some());
-    [
-        task.task_id.uuid().into(),
-        task.agent_id.as_str().into(),
-        task.task_type.as_str().into(),
-        text_of(Some(&task.task_data)),
-        row.status.as_str().into(),
-        i32::from(task.priority.get()).into(),
-        small(task.timeout_seconds).into(),
-        task.callback_url
-            .as_ref()
-            .map(|url| url.as_str().to_owned())
-            .into(),
-        small(task.max_attempts).into(),
-        attempts.into(),
-        attempts.into(),
-        task.submitted_at.as_micros().into(),
-        task.run_at.map(Timestamp::as_micros).into(),
-        task.expires_at.map(Timestamp::as_micros).into(),
-        claim.map(|claim| claim.started_at.as_micros()).into(),
-        claim.map(|claim| claim.worker_id.uuid()).into(),
-        claim.map(|claim| claim.instance_id.uuid()).into(),
-        task.parent_task_id.map(TaskId::uuid).into(),
-        text_of(task.metadata.as_ref()),
-        task.correlation_id.clone().into(),
-        task.reply_to.clone().into(),
-        task.traceparent.clone().into(),
-        task.fingerprint.map(|hash| hash.to_vec()).into(),
-        0i32.into(),
-        false.into(),
-        task.session_id
-            .as_ref()
-            .map(|id| id.as_str().to_owned())
-            .into(),
-    ]
-}
-
-async fn insert_rows(
-    tx: &DatabaseTransaction,
-    rows: &[Row<'_>],
-) -> Result<HashSet<Uuid>, LedgerError> {
-    // Another transaction may insert the same identifiers for another agent: without one order for all, two such
-    // transactions would wait for each other.
-    let mut rows: Vec<&Row<'_>> = rows.iter().collect();
-    rows.sort_unstable_by_key(|row| row.task.task_id);
-    let columns = COLUMNS.join(", ");
-    let body = format!(
-        "INSERT INTO tasks ({columns}) SELECT {columns} FROM v WHERE v.task_id IS NOT NULL \
-         ON CONFLICT (task_id) DO NOTHING RETURNING task_id"
-    );
-    let mut new = HashSet::with_capacity(rows.len());
-    let rows: Rows<{ COLUMNS.len() }> = rows.into_iter().map(values_of).collect();
-    for statement in rows.into_statements(tx.get_database_backend(), COLUMNS, &body) {
-        for row in tx.query_all_raw(statement).await? {
-            new.insert(row.try_get_by_index::<Uuid>(0)?);
-        }
-    }
-    Ok(new)
 }
 
 /// Identifiers that occur more than once among the arrivals.

@@ -8,10 +8,10 @@ use sea_orm::{
 };
 
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
-use super::lifecycle::WAITING;
+use super::lifecycle::{WAITING, noted};
 use super::slots::{Slots, lock_where};
 use super::{Connections, LeasedAgent, Ledger, LedgerError};
-use crate::domain::{AgentId, DesiredState, InstanceId, InstanceState, Timestamp};
+use crate::domain::{AgentId, AgentStatus, DesiredState, InstanceId, InstanceState, Timestamp};
 
 impl Ledger {
     /// Notes that an agent has its brain at `endpoint` and takes tasks: on a new instance, or on its lost one.
@@ -79,6 +79,9 @@ impl Ledger {
                 .exec_without_returning(&tx)
                 .await?;
         }
+        let detail = Some(format!("at {endpoint}"));
+        self.note(&tx, "agent.active", id.as_str(), detail, now)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -113,6 +116,9 @@ impl Ledger {
             let values = [now.as_micros().into(), agent_id.as_str().into()];
             tx.execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
                 .await?;
+            let detail = Some(lost_instance(lost.uuid()));
+            self.note(&tx, "instance.lost", agent_id.as_str(), detail, now)
+                .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -135,9 +141,17 @@ impl Ledger {
         let made = "agent_id IN (SELECT agent_id FROM agent_profiles WHERE endpoint IS NULL)";
         let tx = db.begin().await?;
         lock_where(&tx, made, Vec::new()).await?;
-        let sql = format!("UPDATE agent_instances SET state = 'lost' WHERE {made}");
-        tx.execute_raw(Statement::from_string(self.backend(), sql))
-            .await?;
+        let sql = format!(
+            "UPDATE agent_instances SET state = 'lost' WHERE state <> 'lost' AND {made} \
+             RETURNING agent_id, instance_id"
+        );
+        let statement = Statement::from_string(self.backend(), sql);
+        let mut lost = Vec::new();
+        for row in tx.query_all_raw(statement).await? {
+            let instance: uuid::Uuid = row.try_get_by_index(1)?;
+            lost.push((row.try_get_by_index(0)?, Some(lost_instance(instance))));
+        }
+        self.note_each(&tx, "instance.lost", lost, now).await?;
         let sql = format!("UPDATE agents SET reconcile_at = $1 WHERE desired <> 'idle' AND {made}");
         tx.execute_raw(Statement::from_sql_and_values(
             self.backend(),
@@ -193,6 +207,8 @@ impl Ledger {
             agent_profiles::Entity::delete_by_id(id.as_str())
                 .exec(&tx)
                 .await?;
+            self.note(&tx, "agent.removed", id.as_str(), None, now)
+                .await?;
         } else {
             let sql = "UPDATE agents SET status = CASE WHEN desired = 'idle' THEN 'registered' ELSE 'stopped' END, \
                        status_reason = NULL, started_at = NULL, \
@@ -200,6 +216,11 @@ impl Ledger {
             let values = [now.as_micros().into(), id.as_str().into()];
             tx.execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
                 .await?;
+            let stopped = row.desired != DesiredState::Idle.as_str()
+                && row.status != AgentStatus::Stopped.as_str();
+            if let Some(action) = noted(AgentStatus::Stopped).filter(|_| stopped) {
+                self.note(&tx, action, id.as_str(), None, now).await?;
+            }
         }
         tx.commit().await?;
         Ok(true)
@@ -212,4 +233,9 @@ async fn has_waiting(tx: &DatabaseTransaction, id: &AgentId) -> Result<bool, Led
         .filter(Expr::cust(WAITING))
         .limit(1);
     Ok(query.one(tx).await?.is_some())
+}
+
+/// What the audit log says beside the name of the agent.
+fn lost_instance(id: uuid::Uuid) -> String {
+    format!("instance {id}")
 }

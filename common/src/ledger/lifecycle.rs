@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Statement, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Statement, Value,
+    sea_query::Expr,
 };
 
 use super::cancel::end_waiting;
@@ -94,7 +95,8 @@ impl Ledger {
         .await
     }
 
-    /// Notes what an agent is now observed to be, without giving up the lease.
+    /// Notes what an agent is now observed to be, without giving up the lease. What is new and not on the way to something
+    /// else is written down in the audit log.
     ///
     /// # Errors
     /// When the ledger does not take it.
@@ -105,14 +107,27 @@ impl Ledger {
         reason: Option<&str>,
     ) -> Result<(), LedgerError> {
         let sql = "UPDATE agents SET status = $1, status_reason = $2 WHERE agent_id = $3 AND lease_worker = $4";
-        let values = [
+        let values: [Value; 4] = [
             status.as_str().into(),
             reason.map(str::to_owned).into(),
             lease.agent.agent_id.as_str().into(),
             lease.holder.uuid().into(),
         ];
-        self.within(|db| db.execute(sql, values)).await?;
-        Ok(())
+        let Some(action) = noted(status).filter(|_| lease.agent.status != status) else {
+            self.within(|db| db.execute(sql, values)).await?;
+            return Ok(());
+        };
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        self.within(|db| async move {
+            let tx = db.begin().await?;
+            if tx.execute_raw(statement).await?.rows_affected() > 0 {
+                let (id, reason) = (lease.agent.agent_id.as_str(), reason.map(str::to_owned));
+                self.note(&tx, action, id, reason, Timestamp::now()).await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Gives up the lease; `again_at` asks for another reconciliation at that time.
@@ -188,6 +203,10 @@ impl Ledger {
         let error = TaskError::new(ErrorCode::AgentUnregistered, "the agent was unregistered");
         let ids: Vec<TaskId> = rows.iter().map(|row| row.task_id.into()).collect();
         end_waiting(&tx, &ids, TaskStatus::Cancelled, &error, now).await?;
+        let ended = ids
+            .iter()
+            .map(|id| (id.to_string(), Some(error.message.clone())));
+        self.note_each(&tx, "task.cancel", ended, now).await?;
         let queued = rows
             .iter()
             .filter(|row| row.status == TaskStatus::Queued.as_str())
@@ -198,5 +217,16 @@ impl Ledger {
         slots.store(&tx, now).await?;
         tx.commit().await?;
         Ok(ids)
+    }
+}
+
+/// What the audit log calls it that an agent has come to this; starting and stopping are on the way to something else.
+pub(super) const fn noted(status: AgentStatus) -> Option<&'static str> {
+    match status {
+        AgentStatus::Active => Some("agent.active"),
+        AgentStatus::Paused => Some("agent.paused"),
+        AgentStatus::Failed => Some("agent.failed"),
+        AgentStatus::Stopped => Some("agent.stopped"),
+        AgentStatus::Registered | AgentStatus::Starting | AgentStatus::Stopping => None,
     }
 }

@@ -81,12 +81,11 @@ impl Ledger {
             agent.start_if_idle();
         }
         let values = [small(attempts).into(), task_id.uuid().into()];
-        tx.execute_raw(Statement::from_sql_and_values(
-            self.backend(),
-            RETRY,
-            values,
-        ))
-        .await?;
+        let retry = Statement::from_sql_and_values(self.backend(), RETRY, values);
+        if tx.execute_raw(retry).await?.rows_affected() == 0 {
+            // Deleted since it was read: it ended long ago.
+            return Ok(Retried::Unknown);
+        }
         if row.callback_url.is_some() {
             self.forget_callback(&tx, task_id).await?;
         }

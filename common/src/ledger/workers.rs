@@ -177,6 +177,11 @@ impl Ledger {
         let mut slots = Slots::lock(&tx, agents, &self.options).await?;
         let recovered = self.complete(&tx, &mut slots, completions, now).await?;
         slots.store(&tx, now).await?;
+        if !recovered.is_empty() {
+            let detail = Some(format!("{} tasks put back", recovered.len()));
+            self.note(&tx, "worker.lost", &lost.to_string(), detail, now)
+                .await?;
+        }
         tx.commit().await?;
         Ok(Batch::Recovered(recovered))
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::command::{Kind, VERSION};
 use super::decode::Decoder;
 use super::envelope::{Envelope, OWN_PROPERTIES, sent_at};
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, REQUEST_ID, SUBMITTED_BY};
 use super::refusal::{Reason, Refusal};
 use crate::domain::{Faults, NewTask, TaskId, Timestamp};
 
@@ -138,19 +138,29 @@ pub(super) fn single(
     let by_name = task_id.and_then(|id| ShortString::try_new(id).ok());
     let message_id = by_name.unwrap_or(by_place);
     // What is no text is a fault, and stays where it is seen.
-    let [correlation_id, reply_to, traceparent] = OWN_PROPERTIES.map(|name| {
+    let [
+        correlation_id,
+        reply_to,
+        traceparent,
+        submitted_by,
+        request_id,
+    ] = OWN_PROPERTIES.map(|name| {
         let is_text = map.get(name).is_some_and(Value::is_string);
         let value = is_text.then(|| map.shift_remove(name)).flatten()?;
         value.as_str().map(str::to_owned)
     });
+    let headers = [
+        ("traceparent", traceparent.as_deref()),
+        (SUBMITTED_BY, submitted_by.as_deref()),
+        (REQUEST_ID, request_id.as_deref()),
+    ];
+    let headers = headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
     let single = Outgoing::bare(properties.clone().with_message_id(message_id))
         .with_correlation_id(correlation_id.as_deref())
         .with_reply_to(reply_to.as_deref())
-        .with_headers(
-            traceparent
-                .as_deref()
-                .map(|context| ("traceparent", context)),
-        );
+        .with_headers(headers);
     let body = serde_json::to_vec(&map).unwrap_or_else(|_| raw.as_bytes().to_vec());
     (single.properties, body)
 }

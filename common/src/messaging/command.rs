@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::batch::BatchMember;
 use crate::config::Secret;
-use crate::domain::{AgentId, NewTask, Priority, Registration, Scaling, TaskId};
+use crate::domain::{AgentId, NewTask, Origin, Priority, Registration, Scaling, TaskId};
 
 /// The version of the message contract that this program speaks.
 pub const VERSION: u64 = 1;
@@ -162,6 +163,34 @@ pub struct Received {
     pub reply_to: Option<String>,
     /// W3C trace context of the sender.
     pub traceparent: Option<String>,
+    /// Who sends it and in which request, as the message itself says; see [`Self::sent_by`].
+    pub origin: Arc<Origin>,
     /// The `authorization` header, not yet checked.
     pub authorization: Option<Secret>,
+}
+
+impl Received {
+    /// Puts the name that the sender's token says in the place of what the message says.
+    pub fn sent_by(&mut self, subject: &str) {
+        let request_id = self.origin.request_id.as_deref();
+        let origin = Arc::new(Origin::new(subject, request_id));
+        match &mut self.command {
+            Command::Execute(task) => task.origin = Some(Arc::clone(&origin)),
+            Command::ExecuteBatch(members) => {
+                for task in members.iter_mut().flatten() {
+                    task.origin = Some(Arc::clone(&origin));
+                }
+            }
+            Command::CancelTask { .. }
+            | Command::Reprioritise { .. }
+            | Command::Register(_)
+            | Command::Unregister { .. }
+            | Command::Start { .. }
+            | Command::Stop { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Scale { .. } => {}
+        }
+        self.origin = origin;
+    }
 }

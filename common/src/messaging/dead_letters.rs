@@ -7,9 +7,9 @@ use lapin::types::AMQPValue;
 use uuid::Uuid;
 
 use super::consumer::Message;
-use super::outgoing::{Outgoing, text_header};
+use super::outgoing::{Outgoing, REFUSED_BY, text_header};
 use super::topology::{Source, Topology};
-use crate::domain::{DeadLetter, LetterId, Timestamp};
+use crate::domain::{DeadLetter, LetterId, Origin, Timestamp};
 
 /// Names every dead letter.
 const LETTERS: Uuid = Uuid::from_u128(0x51d0_7a3c_9be2_5c41_a7f6_2e84_0d19_b35f);
@@ -41,6 +41,7 @@ pub fn read_dead_letter(message: &Message, max_body_bytes: usize, now: Timestamp
         times: 1,
         replayed_at: None,
         replayed_by: None,
+        refused_by: text_header(properties, REFUSED_BY).map(|by| Origin::new(&by, None).actor),
     }
 }
 
@@ -83,11 +84,12 @@ fn storable(text: &str) -> String {
 }
 
 impl Outgoing {
-    /// A dead letter on its way back, as it came; a failure when no queue takes it.
+    /// A dead letter on its way back, as it came but for who sends it; a failure when no queue takes it.
     ///
-    /// It has a name in any case, so that sending it twice is one task.
+    /// It has a name in any case, so that sending it twice is one task. What it said of its sender nobody has checked, and
+    /// it goes with the authority of whoever replays it: it says that one.
     #[must_use]
-    pub fn replay(topology: &Topology, letter: &DeadLetter) -> Self {
+    pub fn replay(topology: &Topology, letter: &DeadLetter, by: &Origin) -> Self {
         // What was put straight into a queue goes straight into it again.
         let straight = [Source::Tasks, Source::Lifecycle]
             .iter()
@@ -116,6 +118,7 @@ impl Outgoing {
             outgoing.properties = outgoing.properties.with_content_type(kind);
         }
         let headers = letter.headers.iter();
-        outgoing.with_headers(headers.map(|(name, value)| (name.as_str(), value.as_str())))
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+        outgoing.with_headers(headers).with_origin(by)
     }
 }

@@ -1,5 +1,7 @@
 //! From a message to a command: everything wrong with it is found and named, and no bytes can make this panic.
 
+use std::sync::Arc;
+
 use lapin::BasicProperties;
 use serde_json::{Map, Value};
 
@@ -163,6 +165,7 @@ impl Decoder {
         task.correlation_id.clone_from(&envelope.correlation_id);
         task.reply_to.clone_from(&envelope.reply_to);
         task.traceparent.clone_from(&envelope.traceparent);
+        task.origin = Some(Arc::clone(&envelope.origin));
         Ok(task)
     }
 }
@@ -173,6 +176,7 @@ fn received(command: Command, envelope: Envelope, properties: &BasicProperties) 
         correlation_id: envelope.correlation_id,
         reply_to: envelope.reply_to,
         traceparent: envelope.traceparent,
+        origin: envelope.origin,
         authorization: text_header(properties, "authorization").map(Secret::new),
     }
 }

@@ -59,10 +59,14 @@ impl Outgoing {
         let body = serde_json::to_vec(&body)?;
         let task_id = task.task_id.uuid();
         let trace = task.traceparent.as_deref();
-        Ok(Self::to_workers(topology, Kind::Execute, task_id, body)
+        let outgoing = Self::to_workers(topology, Kind::Execute, task_id, body)
             .with_correlation_id(task.correlation_id.as_deref())
             .with_reply_to(task.reply_to.as_deref())
-            .with_headers(trace.map(|context| ("traceparent", context))))
+            .with_headers(trace.map(|context| ("traceparent", context)));
+        Ok(match &task.origin {
+            Some(origin) => outgoing.with_origin(origin),
+            None => outgoing,
+        })
     }
 
     /// Many tasks on their way to the workers, in one message.
@@ -74,6 +78,11 @@ impl Outgoing {
             correlation_id: task.correlation_id.as_deref(),
             reply_to: task.reply_to.as_deref(),
             traceparent: task.traceparent.as_deref(),
+            submitted_by: task.origin.as_ref().map(|origin| origin.actor.as_str()),
+            request_id: task
+                .origin
+                .as_ref()
+                .and_then(|origin| origin.request_id.as_deref()),
             ..ExecuteBody::of(task)
         });
         let body = BatchBody {
@@ -145,6 +154,10 @@ struct ExecuteBody<'a> {
     reply_to: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 impl<'a> ExecuteBody<'a> {
@@ -170,6 +183,8 @@ impl<'a> ExecuteBody<'a> {
             correlation_id: None,
             reply_to: None,
             traceparent: None,
+            submitted_by: None,
+            request_id: None,
         }
     }
 }

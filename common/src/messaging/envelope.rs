@@ -1,20 +1,36 @@
 //! What the properties of a message say: who sent it, when, who wants the answer, and which task it is.
 
+use std::sync::Arc;
+
 use lapin::BasicProperties;
+use lapin::types::ShortString;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::outgoing::text_header;
-use crate::domain::{Faults, Fields, TaskId, Timestamp};
+use super::outgoing::{REQUEST_ID, SUBMITTED_BY, text_header};
+use crate::domain::{Faults, Fields, Origin, TaskId, Timestamp};
 
 /// The fields by which a task of a batch says for itself what properties say for a whole message.
-pub(super) const OWN_PROPERTIES: [&str; 3] = ["correlation_id", "reply_to", "traceparent"];
+pub(super) const OWN_PROPERTIES: [&str; 5] = [
+    "correlation_id",
+    "reply_to",
+    "traceparent",
+    "submitted_by",
+    "request_id",
+];
 
 /// The most characters of a text property; AMQP has 255 bytes for one.
 const MAX_PROPERTY: usize = 255;
 
+/// Who sent a message that does not say it.
+const NOBODY: &str = "broker";
+
 /// What the properties say about the sender.
 pub(super) struct Envelope {
+    /// Who sends it, as far as the message itself says; a token says it better.
+    pub(super) origin: Arc<Origin>,
+    /// Whether that is said for the message as a whole.
+    is_said_of_all: bool,
     pub(super) correlation_id: Option<String>,
     pub(super) reply_to: Option<String>,
     pub(super) traceparent: Option<String>,
@@ -37,7 +53,10 @@ impl Envelope {
         let reply_to = clean("reply_to", reply_to.map(|queue| queue.as_str()));
         let traceparent =
             text_header(properties, "traceparent").filter(|text| is_trace_context(text));
+        let (origin, is_said_of_all) = origin_of(properties);
         faults.none_or(Self {
+            origin,
+            is_said_of_all,
             correlation_id,
             reply_to,
             traceparent,
@@ -50,14 +69,25 @@ impl Envelope {
             .into_iter()
             .filter_map(|name| map.shift_remove_entry(name));
         let mut own = Fields::of(Value::Object(own.collect()))?;
-        let [correlation_id, reply_to, traceparent] =
-            OWN_PROPERTIES.map(|name| own.take_text(name, 0, MAX_PROPERTY));
+        let [
+            correlation_id,
+            reply_to,
+            traceparent,
+            submitted_by,
+            request_id,
+        ] = OWN_PROPERTIES.map(|name| own.take_text(name, 0, MAX_PROPERTY));
         own.finish()?;
         let or = |own: Option<String>, of_all: &Option<String>| {
             own.filter(|text| !text.is_empty())
                 .or_else(|| of_all.clone())
         };
+        let origin = match submitted_by.filter(|name| !name.is_empty() && !self.is_said_of_all) {
+            Some(name) => Arc::new(Origin::new(&name, request_id.as_deref())),
+            None => Arc::clone(&self.origin),
+        };
         Ok(Self {
+            origin,
+            is_said_of_all: self.is_said_of_all,
             correlation_id: or(correlation_id, &self.correlation_id),
             reply_to: or(reply_to, &self.reply_to),
             traceparent: or(
@@ -66,6 +96,18 @@ impl Envelope {
             ),
         })
     }
+}
+
+/// Who sent a message, and whether it says so itself: the broker vouches for `user_id`; nobody vouches for the others.
+fn origin_of(properties: &BasicProperties) -> (Arc<Origin>, bool) {
+    let named = |name: &Option<ShortString>| name.as_ref().map(|name| name.as_str().to_owned());
+    let said = named(properties.user_id()).or_else(|| text_header(properties, SUBMITTED_BY));
+    let is_said = said.is_some();
+    let actor = said.or_else(|| named(properties.app_id()));
+    let actor = actor.filter(|name| !name.is_empty());
+    let request_id = text_header(properties, REQUEST_ID);
+    let origin = Origin::new(actor.as_deref().unwrap_or(NOBODY), request_id.as_deref());
+    (Arc::new(origin), is_said)
 }
 
 /// A broken trace context is dropped, as W3C asks; it is no reason to refuse work.

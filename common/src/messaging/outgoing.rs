@@ -4,6 +4,15 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use uuid::Uuid;
 
+use crate::domain::Origin;
+
+/// The header that says for whom the API sends a message. Dead letters do not keep it.
+pub(super) const SUBMITTED_BY: &str = "x-submitted-by";
+/// The header that says in which request.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+/// The header of a dead letter that says who refused the message.
+pub(super) const REFUSED_BY: &str = "x-refused-by";
+
 /// Kept on disk by the broker.
 const PERSISTENT: u8 = 2;
 
@@ -101,6 +110,14 @@ impl Outgoing {
             self.properties = self.properties.with_headers(table);
         }
         self
+    }
+
+    /// Says for whom and in which request it is sent; workers believe it of the API only, when authentication is on.
+    #[must_use]
+    pub fn with_origin(self, origin: &Origin) -> Self {
+        let request_id = origin.request_id.as_deref().map(|id| (REQUEST_ID, id));
+        let headers = [(SUBMITTED_BY, origin.actor.as_str())];
+        self.with_headers(headers.into_iter().chain(request_id))
     }
 
     /// The exchange it goes to; empty for the one that leads to the queue named by the routing key.

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::consumer::Message;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, REFUSED_BY};
 use super::publisher::{PublishError, Publisher};
 use super::refusal::Refusal;
 use super::share::{Settled, Share};
 use super::topology::Topology;
+use crate::domain;
 
 /// How long it may take to hand an acknowledgement to the network before the connection counts as lost.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -132,7 +133,7 @@ pub async fn accept_all(shares: Vec<Share>) {
     ack_all(done).await;
 }
 
-/// Puts a message aside with the reason, or one task of a batch as the `task.execute` that it might have been: publishes
+/// Puts a message aside with the reason and who refuses it, or one task of a batch as the `task.execute` that it might have been: publishes
 /// it to the dead exchange, and settles the share once that is confirmed.
 ///
 /// A crash in between leaves it in both queues, with the same `message_id`; it is never in none.
@@ -143,12 +144,14 @@ pub async fn accept_all(shares: Vec<Share>) {
 pub async fn dead_letter(
     share: Share,
     refusal: &Refusal,
+    by: &domain::Origin,
     publisher: &Publisher,
     topology: &Topology,
 ) -> Result<(), PublishError> {
     let letter = share
         .alone()
-        .map(|(properties, key, body)| letter(&properties, key, body, refusal, topology));
+        .map(|(properties, key, body)| letter(&properties, key, body, refusal, topology))
+        .map(|letter| letter.with_headers([(REFUSED_BY, by.actor.as_str())]));
     let tries = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_times(DEAD_LETTER_TRIES)

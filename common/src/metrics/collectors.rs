@@ -45,6 +45,8 @@ pub(super) struct Collectors {
     pub(super) announcements_dropped: IntCounter,
     pub(super) dead_letters: IntCounterVec,
     pub(super) callbacks: IntCounterVec,
+    pub(super) audit_forwarded: IntCounter,
+    pub(super) deleted: IntCounterVec,
     pub(super) brain_call: Histogram,
 }
 
@@ -139,6 +141,15 @@ impl Collectors {
                 names::CALLBACKS_TOTAL,
                 "Attempts at callbacks, by what came of them",
                 &["outcome"],
+            )?,
+            audit_forwarded: to.counter(
+                names::AUDIT_FORWARDED_TOTAL,
+                "Entries of the audit log that were forwarded",
+            )?,
+            deleted: to.counters(
+                names::RETENTION_DELETED_TOTAL,
+                "What ended long ago and was deleted, by kind",
+                &["kind"],
             )?,
             brain_call: to.histogram(
                 names::BRAIN_CALL_DURATION_SECONDS,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
 
-use crate::domain::{CallbackOutcome, ErrorCode, TaskStatus};
+use crate::domain::{CallbackOutcome, ErrorCode, Expiring, TaskStatus};
 use crate::ledger::Ingested;
 use crate::messaging::Reason;
 use collectors::Collectors;
@@ -162,6 +162,21 @@ impl Metrics {
             CallbackOutcome::HandedBack => "handed_back",
         };
         self.with(|all| all.callbacks.with_label_values(&[outcome]).inc());
+    }
+
+    /// So many entries of the audit log were forwarded.
+    pub fn audit_forwarded(&self, entries: usize) {
+        let entries = u64::try_from(entries).unwrap_or(u64::MAX);
+        self.with(|all| all.audit_forwarded.inc_by(entries));
+    }
+
+    /// So many that ended long ago were deleted.
+    pub fn deleted(&self, what: Expiring, number: u64) {
+        self.with(|all| {
+            all.deleted
+                .with_label_values(&[what.as_str()])
+                .inc_by(number)
+        });
     }
 
     /// One call of an agent or of the Brain Factory took this long.

@@ -44,5 +44,9 @@ pub const ANNOUNCEMENTS_DROPPED_TOTAL: &str = "agent_orchestrator_announcements_
 pub const DEAD_LETTERS_TOTAL: &str = "agent_orchestrator_dead_letters_total";
 /// Attempts at callbacks by this process, by what came of them.
 pub const CALLBACKS_TOTAL: &str = "agent_orchestrator_callbacks_total";
+/// Entries of the audit log that this process forwarded.
+pub const AUDIT_FORWARDED_TOTAL: &str = "agent_orchestrator_audit_forwarded_total";
+/// What ended long ago and was deleted by this process.
+pub const RETENTION_DELETED_TOTAL: &str = "agent_orchestrator_retention_deleted_total";
 /// How long one call of an agent or the Brain Factory took.
 pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";

@@ -27,6 +27,8 @@ fn metrics_with_everything_recorded() -> Metrics {
     metrics.announcement_dropped();
     metrics.dead_lettered(Reason::NotJson);
     metrics.callback(&CallbackOutcome::Gone("status 410".to_owned()));
+    metrics.audit_forwarded(8);
+    metrics.deleted(Expiring::DeadLetters, 9);
     metrics.brain_called(took);
     metrics.set_active_agents(4);
     metrics.set_runnable_tasks(5);
@@ -45,6 +47,7 @@ fn the_names_and_types_are_the_documented_ones() {
         [
             "agent_orchestrator_active_agents gauge",
             "agent_orchestrator_announcements_dropped_total counter",
+            "agent_orchestrator_audit_forwarded_total counter",
             "agent_orchestrator_brain_call_duration_seconds histogram",
             "agent_orchestrator_callbacks_total counter",
             "agent_orchestrator_claim_duration_seconds histogram",
@@ -57,6 +60,7 @@ fn the_names_and_types_are_the_documented_ones() {
             "agent_orchestrator_redeliveries_total counter",
             "agent_orchestrator_request_duration_seconds histogram",
             "agent_orchestrator_requests_total counter",
+            "agent_orchestrator_retention_deleted_total counter",
             "agent_orchestrator_retries_total counter",
             "agent_orchestrator_runnable_tasks gauge",
             "agent_orchestrator_running_tasks gauge",
@@ -79,6 +83,8 @@ fn every_recorded_value_shows_with_its_labels() {
         r#"agent_orchestrator_tasks_total{status="completed"} 1"#,
         r#"agent_orchestrator_retries_total{reason="agent_unreachable"} 1"#,
         r#"agent_orchestrator_callbacks_total{outcome="gone"} 1"#,
+        r#"agent_orchestrator_retention_deleted_total{kind="dead_letters"} 9"#,
+        "agent_orchestrator_audit_forwarded_total 8",
         "agent_orchestrator_active_agents 4",
         "agent_orchestrator_runnable_tasks 5",
         "agent_orchestrator_running_tasks 6",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lapin::BasicProperties;
 use orchestrator_common::domain::{
-    NewTask, Submission, SubmissionDefaults, TaskId, TaskStatus, Timestamp,
+    NewTask, Origin, Submission, SubmissionDefaults, TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use orchestrator_common::messaging::{
     BatchMember, Command, Decoder, PublisherOptions, Reason, Refusal, Share, Source, accept_all,
@@ -14,6 +14,10 @@ use orchestrator_tests::eventually;
 use orchestrator_tests::full_worker::FullStrength;
 use orchestrator_tests::test_broker::TestBroker;
 use serde_json::{Value, json};
+
+fn worker() -> Origin {
+    Origin::worker(WorkerId::generate())
+}
 
 fn read(body: &str, properties: &BasicProperties) -> Result<Vec<BatchMember>, Refusal> {
     read_as("task.execute_batch", body, properties)
@@ -234,7 +238,7 @@ async fn a_batch_is_settled_with_its_last_task_and_comes_again_when_one_came_to_
         let refused = shares.pop().unwrap();
         accept_all(shares).await;
         assert!(
-            dead_letter(refused, &refusal, &cut_off, &broker.topology)
+            dead_letter(refused, &refusal, &worker(), &cut_off, &broker.topology)
                 .await
                 .is_err()
         );
@@ -245,7 +249,7 @@ async fn a_batch_is_settled_with_its_last_task_and_comes_again_when_one_came_to_
         let mut shares: Vec<Share> = Share::each(message, 3).collect();
         let (last, middle) = (shares.pop().unwrap(), shares.pop().unwrap());
         accept_all(vec![last]).await;
-        dead_letter(middle, &refusal, &publisher, &broker.topology)
+        dead_letter(middle, &refusal, &worker(), &publisher, &broker.topology)
             .await
             .unwrap();
         assert_eq!(broker.depth(Source::DeadLetters).await.unwrap(), 1);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use orchestrator_common::config::{RabbitMqSettings, Secret};
 use orchestrator_common::domain::{
-    AgentId, AgentStatus, ErrorCode, NewTask, Priority, Registration, Scaling, Submission,
+    AgentId, AgentStatus, ErrorCode, NewTask, Origin, Priority, Registration, Scaling, Submission,
     SubmissionDefaults, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp, Usage, WorkerId,
 };
 use orchestrator_common::messaging::{
@@ -62,6 +63,7 @@ fn full_task() -> NewTask {
     task.reply_to = Some("underwriting.answers".to_owned());
     task.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
     task.fingerprint = Some([0xab; 32]);
+    task.origin = Some(Arc::new(Origin::new("alice", Some("r-7"))));
     task
 }
 
@@ -69,7 +71,9 @@ fn least_task() -> NewTask {
     let body = json!({"agent_id": "pricing_agent_01", "task_type": "quote", "task_data": {}});
     let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
     let task_id = "01957f3a-5c00-7000-8000-000000000003".parse().unwrap();
-    submission.into_task(task_id, now())
+    let mut task = submission.into_task(task_id, now());
+    task.origin = Some(Arc::new(Origin::new("anonymous", None)));
+    task
 }
 
 fn registration() -> Registration {
@@ -320,7 +324,7 @@ fn any_task() -> impl Strategy<Value = NewTask> {
             let (agent, kind, data, priority, timeout, attempts) = required;
             let (delay, expiry, id, metadata) = optional;
             let (path, correlation, fingerprint) = extra;
-            let mut body = json!({"agent_id": agent, "task_type": kind, "task_data": data, "priority": priority,
+            let mut body = json!({"agent_id": agent, "task_type": kind.clone(), "task_data": data, "priority": priority,
                 "timeout_seconds": timeout, "max_attempts": attempts, "delay_seconds": delay,
                 "expires_in_seconds": expiry, "metadata": metadata});
             if let Some(path) = path {
@@ -330,8 +334,9 @@ fn any_task() -> impl Strategy<Value = NewTask> {
             }
             let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
             let mut task = submission.into_task(TaskId::from(uuid::Uuid::from_u128(id)), now());
-            task.correlation_id = correlation;
+            task.correlation_id.clone_from(&correlation);
             task.fingerprint = fingerprint;
+            task.origin = Some(Arc::new(Origin::new(&kind, correlation.as_deref())));
             task
         })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::AMQPValue;
-use orchestrator_common::domain::Timestamp;
+use orchestrator_common::domain::{Origin, Timestamp, WorkerId};
 use orchestrator_common::messaging::{
     Decoder, Message, PublisherOptions, Reason, Refusal, Share, Source, ack_all, dead_letter,
     requeue,
@@ -13,6 +13,10 @@ use orchestrator_common::messaging::{
 use orchestrator_tests::cancel_commands::{next, publisher, send_cancels, task_of};
 use orchestrator_tests::test_broker::TestBroker;
 use tokio::task::JoinSet;
+
+fn worker() -> Origin {
+    Origin::worker(WorkerId::generate())
+}
 
 /// Puts bytes straight into the task queue's exchange, as a foreign publisher would.
 async fn send_raw(broker: &TestBroker, key: &str, body: &[u8], properties: BasicProperties) {
@@ -148,7 +152,7 @@ async fn poison_goes_to_the_dead_letters_with_its_reason_and_harms_no_neighbour(
                     let (publisher, topology) = (publisher.clone(), broker.topology.clone());
                     let aside = tokio::spawn(async move {
                         let share = Share::whole(message);
-                        dead_letter(share, &refusal, &publisher, &topology).await
+                        dead_letter(share, &refusal, &worker(), &publisher, &topology).await
                     });
                     aside.await.unwrap().unwrap();
                 }
@@ -211,7 +215,7 @@ async fn a_dead_letter_that_cannot_be_published_goes_back_to_its_queue() {
     let refusal = Refusal::new(Reason::UnknownAgent, "agent x is not registered");
     for message in next(&mut tasks, 1).await {
         let share = Share::whole(message);
-        let fate = dead_letter(share, &refusal, &cut_off, &broker.topology).await;
+        let fate = dead_letter(share, &refusal, &worker(), &cut_off, &broker.topology).await;
         assert!(fate.is_err());
     }
     let again = next(&mut tasks, 1).await;

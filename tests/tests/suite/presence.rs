@@ -79,6 +79,8 @@ impl Cluster {
                     .unwrap(),
                 brain: BrainFactoryClient::new(&settings).unwrap(),
                 callbacks: None,
+                audit_service: None,
+                retention: Default::default(),
                 metrics: Metrics::new(false).unwrap().into(),
                 capacity: 100,
                 generate_timeout: settings.generate_timeout,

@@ -44,6 +44,8 @@ impl Beginner {
             ledger,
             brain: BrainFactoryClient::new(&brain).unwrap(),
             callbacks: None,
+            audit_service: None,
+            retention: Default::default(),
             metrics: Metrics::new(false).unwrap().into(),
             capacity: 1,
             generate_timeout: brain.generate_timeout,

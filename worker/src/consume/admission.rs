@@ -40,26 +40,34 @@ impl Admission {
         }
     }
 
-    /// Refuses a command whose sender may not give it. Takes time only while a key is looked for.
-    pub(crate) async fn check(&self, received: &Received) -> Result<(), Refusal> {
+    /// Refuses a command whose sender may not give it; returns the subject of the sender's own token. There is none when
+    /// the message is to be believed: without authentication, and when the API vouches for it.
+    ///
+    /// Takes time only while a key is looked for.
+    pub(crate) async fn check(&self, received: &Received) -> Result<Option<String>, Refusal> {
         let Some(checks) = &self.checks else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(header) = &received.authorization else {
             return Err(refused(
                 "a bearer token is needed in the header authorization",
             ));
         };
-        let bearer = match checks.bearer(header.expose()).await {
-            Err(TokenError::UnknownKey | TokenError::NoKeys) => {
-                self.wait_for_key(checks, header.expose()).await
-            }
-            known => known,
+        let endorsed = checks.endorser.check(header.expose());
+        let is_endorsed = endorsed.is_some();
+        let bearer = match endorsed {
+            Some(endorsed) => endorsed,
+            None => match checks.verifier.verify(header.expose()).await {
+                Err(TokenError::UnknownKey | TokenError::NoKeys) => {
+                    self.wait_for_key(checks, header.expose()).await
+                }
+                known => known,
+            },
         };
         let bearer = bearer.map_err(|reason| refused(&reason.to_string()))?;
         let level = level_of(&received.command);
         if bearer.levels.include(level) {
-            Ok(())
+            Ok((!is_endorsed).then_some(bearer.subject))
         } else {
             Err(refused(&format!("the token does not allow {level}")))
         }
@@ -69,21 +77,12 @@ impl Admission {
         let begun = Instant::now();
         let place = self.waiting.try_acquire();
         loop {
-            let bearer = checks.bearer(header).await;
+            let bearer = checks.verifier.verify(header).await;
             let in_vain = place.is_err() || begun.elapsed() > PATIENCE;
             if in_vain || !matches!(bearer, Err(TokenError::UnknownKey | TokenError::NoKeys)) {
                 return bearer;
             }
             sleep(PAUSE).await;
-        }
-    }
-}
-
-impl Checks {
-    async fn bearer(&self, header: &str) -> Result<Bearer, TokenError> {
-        match self.endorser.check(header) {
-            Some(endorsed) => endorsed,
-            None => self.verifier.verify(header).await,
         }
     }
 }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use orchestrator_common::config::{Secret, Settings};
-use orchestrator_common::domain::TaskId;
+use orchestrator_common::domain::{Origin, TaskId};
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::json;
 
@@ -37,6 +37,7 @@ fn from(authorization: String) -> Received {
         correlation_id: None,
         reply_to: None,
         traceparent: None,
+        origin: Arc::new(Origin::new("broker", None)),
         authorization: Some(Secret::new(authorization)),
     }
 }
@@ -72,5 +73,5 @@ async fn messages_with_keys_that_cannot_be_had_wait_but_not_all_of_them_and_nobo
     let refusal = further.expect("it does not wait").unwrap_err();
     assert_eq!(refusal.reason, Reason::Unauthorized);
     assert!(refusal.detail.contains("cannot be fetched"), "{refusal}");
-    assert_eq!(admission.check(&endorsed).now_or_never(), Some(Ok(())));
+    assert_eq!(admission.check(&endorsed).now_or_never(), Some(Ok(None)));
 }

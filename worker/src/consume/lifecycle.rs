@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use orchestrator_common::domain::{AgentId, Faults, Scaling, Timestamp, Wish};
-use orchestrator_common::ledger::{LedgerError, Wished};
+use orchestrator_common::ledger::{Ledger, LedgerError, Wished};
 use orchestrator_common::messaging::{
-    Command, Consumer, Control, Message, Outgoing, Reason, Refusal, Share, ack_all,
+    Command, Consumer, Control, Message, Outgoing, Reason, Received, Refusal, Share, ack_all,
 };
 
 use super::reception::Reception;
@@ -43,7 +43,7 @@ enum Done {
 }
 
 async fn handle(reception: &Reception, message: Message) {
-    let received = match reception.read(&message) {
+    let mut received = match reception.read(&message) {
         Ok(received) => received,
         Err(refusal) => return reception.refuse(Share::whole(message), &refusal).await,
     };
@@ -51,12 +51,17 @@ async fn handle(reception: &Reception, message: Message) {
         admitted = reception.admission.check(&received) => admitted,
         () = reception.shutdown.cancelled() => return,
     };
-    if let Err(refusal) = admitted {
-        return reception.refuse(Share::whole(message), &refusal).await;
+    match admitted {
+        Ok(Some(subject)) => received.sent_by(&subject),
+        Ok(None) => {}
+        Err(refusal) => return reception.refuse(Share::whole(message), &refusal).await,
     }
-    let command = received.command;
+    let Received {
+        command, origin, ..
+    } = received;
+    let ledger = reception.ledger.by(origin);
     let done = reception
-        .insist(&message, || carry_out(reception, &command))
+        .insist(&message, || carry_out(reception, &ledger, &command))
         .await;
     let refusal = match done {
         None => return,
@@ -87,31 +92,32 @@ async fn wake(reception: &Reception, agent_id: AgentId) {
     }
 }
 
-async fn carry_out(reception: &Reception, command: &Command) -> Result<Done, LedgerError> {
+async fn carry_out(
+    reception: &Reception,
+    ledger: &Ledger,
+    command: &Command,
+) -> Result<Done, LedgerError> {
     match command {
         Command::Register(registration) => {
-            let agent = reception
-                .ledger
-                .register(registration, Timestamp::now())
-                .await?;
+            let agent = ledger.register(registration, Timestamp::now()).await?;
             Ok(Done::Written(agent.agent_id))
         }
         Command::Unregister { agent_id } => {
-            wish(reception, agent_id, Wish::Remove).await?;
+            wish(ledger, agent_id, Wish::Remove).await?;
             // One that is gone is what was asked for.
             Ok(Done::Written(agent_id.clone()))
         }
-        Command::Start { agent_id } => wish(reception, agent_id, Wish::Start).await,
+        Command::Start { agent_id } => wish(ledger, agent_id, Wish::Start).await,
         Command::Stop { agent_id, drain } => {
-            let done = wish(reception, agent_id, Wish::Stop).await?;
+            let done = wish(ledger, agent_id, Wish::Stop).await?;
             if !drain {
-                cancel_running(reception, agent_id).await?;
+                cancel_running(reception, ledger, agent_id).await?;
             }
             Ok(done)
         }
-        Command::Pause { agent_id } => wish(reception, agent_id, Wish::Pause).await,
-        Command::Resume { agent_id } => wish(reception, agent_id, Wish::Resume).await,
-        Command::Scale { agent_id, scaling } => scale(reception, agent_id, *scaling).await,
+        Command::Pause { agent_id } => wish(ledger, agent_id, Wish::Pause).await,
+        Command::Resume { agent_id } => wish(ledger, agent_id, Wish::Resume).await,
+        Command::Scale { agent_id, scaling } => scale(ledger, agent_id, *scaling).await,
         Command::Execute(_)
         | Command::ExecuteBatch(_)
         | Command::CancelTask { .. }
@@ -123,23 +129,18 @@ async fn carry_out(reception: &Reception, command: &Command) -> Result<Done, Led
 }
 
 /// An agent that cannot be what is wished stays what it is: one that is stopped is not paused, and only a pause is ended.
-async fn wish(reception: &Reception, agent_id: &AgentId, wish: Wish) -> Result<Done, LedgerError> {
-    let wished = reception.ledger.wish(agent_id, wish, Timestamp::now());
+async fn wish(ledger: &Ledger, agent_id: &AgentId, wish: Wish) -> Result<Done, LedgerError> {
+    let wished = ledger.wish(agent_id, wish, Timestamp::now());
     Ok(match wished.await? {
         Wished::Now(_) | Wished::Not(_) => Done::Written(agent_id.clone()),
         Wished::Unknown => Done::Unknown(agent_id.clone()),
     })
 }
 
-async fn scale(
-    reception: &Reception,
-    agent_id: &AgentId,
-    scaling: Scaling,
-) -> Result<Done, LedgerError> {
+async fn scale(ledger: &Ledger, agent_id: &AgentId, scaling: Scaling) -> Result<Done, LedgerError> {
     if let Err(faults) = scaling.check() {
         return Ok(Done::Invalid(faults));
     }
-    let ledger = &reception.ledger;
     let found = match scaling.max_concurrent_sessions {
         Some(limit) => {
             ledger
@@ -155,8 +156,12 @@ async fn scale(
 }
 
 /// Has everything dropped that runs on an agent.
-async fn cancel_running(reception: &Reception, agent_id: &AgentId) -> Result<(), LedgerError> {
-    let running = reception.ledger.cancel_running(agent_id, Timestamp::now());
+async fn cancel_running(
+    reception: &Reception,
+    ledger: &Ledger,
+    agent_id: &AgentId,
+) -> Result<(), LedgerError> {
+    let running = ledger.cancel_running(agent_id, Timestamp::now());
     for (task_id, worker_id) in running.await? {
         reception.drop_running(task_id, worker_id).await;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestrator_common::cache::Cache;
-use orchestrator_common::domain::{TaskId, Timestamp, WorkerId};
+use orchestrator_common::domain::{Origin, TaskId, Timestamp, WorkerId};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::messaging::{
     Control, Decoder, Message, Outgoing, Publisher, Reason, Received, Refusal, Share, Topology,
@@ -55,7 +55,8 @@ impl Reception {
     pub(super) async fn refuse(&self, share: Share, refusal: &Refusal) {
         tracing::debug!(%refusal, "a message is refused");
         let answer = share.answer(refusal);
-        match dead_letter(share, refusal, &self.publisher, &self.topology).await {
+        let by = Origin::worker(self.worker_id);
+        match dead_letter(share, refusal, &by, &self.publisher, &self.topology).await {
             Ok(()) => self.metrics.dead_lettered(refusal.reason),
             Err(error) => {
                 tracing::warn!(%error, "a message could not be dead-lettered; it comes again");

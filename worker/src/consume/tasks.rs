@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use orchestrator_common::domain::{NewTask, Priority, TaskId, Timestamp};
-use orchestrator_common::ledger::{Cancelled, Ingested, Reprioritised};
+use orchestrator_common::ledger::{Cancelled, Ingested, Ledger, Reprioritised};
 use orchestrator_common::messaging::{
     Command, Consumer, Message, Reason, Received, Refusal, Share, accept_all, ack_all,
 };
@@ -82,9 +82,16 @@ impl Desk {
         }
     }
 
-    async fn go_on(&self, message: Message, received: Received, admitted: Result<(), Refusal>) {
-        if let Err(refusal) = admitted {
-            return self.put_aside(Share::whole(message), refusal);
+    async fn go_on(
+        &self,
+        message: Message,
+        mut received: Received,
+        admitted: Result<Option<String>, Refusal>,
+    ) {
+        match admitted {
+            Ok(Some(subject)) => received.sent_by(&subject),
+            Ok(None) => {}
+            Err(refusal) => return self.put_aside(Share::whole(message), refusal),
         }
         match received.command {
             Command::Execute(task) => self.bring(*task, Share::whole(message)).await,
@@ -99,9 +106,10 @@ impl Desk {
             }
             command => {
                 let (reception, places) = (Arc::clone(&self.reception), Arc::clone(&self.places));
+                let ledger = reception.ledger.by(received.origin);
                 self.aside.spawn(async move {
                     if let Ok(_place) = places.acquire().await {
-                        carry_out(&reception, message, command).await;
+                        carry_out(&reception, &ledger, message, command).await;
                     }
                 });
             }
@@ -174,11 +182,11 @@ fn put_aside(aside: &TaskTracker, reception: &Arc<Reception>, share: Share, refu
 }
 
 /// Carries out a command on a single task.
-async fn carry_out(reception: &Reception, message: Message, command: Command) {
+async fn carry_out(reception: &Reception, ledger: &Ledger, message: Message, command: Command) {
     let done = match command {
-        Command::CancelTask { task_id, .. } => cancel(reception, &message, task_id).await,
+        Command::CancelTask { task_id, .. } => cancel(reception, ledger, &message, task_id).await,
         Command::Reprioritise { task_id, priority } => {
-            reprioritise(reception, &message, task_id, priority).await
+            reprioritise(reception, ledger, &message, task_id, priority).await
         }
         Command::Execute(_)
         | Command::ExecuteBatch(_)
@@ -204,14 +212,13 @@ async fn carry_out(reception: &Reception, message: Message, command: Command) {
 
 async fn cancel(
     reception: &Reception,
+    ledger: &Ledger,
     message: &Message,
     task_id: TaskId,
 ) -> Option<Result<(), Refusal>> {
     for look in 1..=LOOKS.0 {
         let cancelled = reception
-            .insist(message, || {
-                reception.ledger.cancel(task_id, Timestamp::now())
-            })
+            .insist(message, || ledger.cancel(task_id, Timestamp::now()))
             .await?;
         match cancelled {
             Ok(Cancelled::Now) => {
@@ -232,13 +239,14 @@ async fn cancel(
 
 async fn reprioritise(
     reception: &Reception,
+    ledger: &Ledger,
     message: &Message,
     task_id: TaskId,
     priority: Priority,
 ) -> Option<Result<(), Refusal>> {
     for look in 1..=LOOKS.0 {
         let changed = reception
-            .insist(message, || reception.ledger.reprioritise(task_id, priority))
+            .insist(message, || ledger.reprioritise(task_id, priority))
             .await?;
         match changed {
             Ok(Reprioritised::Now(_) | Reprioritised::NotWaiting(_)) => return Some(Ok(())),

@@ -51,6 +51,10 @@ pub struct Model {
     pub fingerprint: Option<Vec<u8>>,
     #[sea_orm(column_type = "Text", nullable)]
     pub session_id: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub submitted_by: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub request_id: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
