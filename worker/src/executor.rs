@@ -22,7 +22,7 @@ const HANG_MARGIN: Duration = Duration::from_secs(10);
 pub(crate) async fn execute(
     context: &WorkerContext,
     intake: &Intake,
-    task: Started,
+    task: Box<Started>,
     stop: oneshot::Receiver<Outcome>,
     life: CancellationToken,
 ) -> Ended {

@@ -80,6 +80,8 @@ async fn many_and_one_at_a_time(arguments: &Arguments, servers: &Servers) -> Res
         ]));
         let polled = latency::measure(target, agent, count, Waiting::Polling).await?;
         figures.extend(polled.figures(["polled_p50_ms", "polled_p99_ms", "polled_max_ms"]));
+        let held = latency::measure(target, agent, count, Waiting::Held).await?;
+        figures.extend(held.figures(["held_p50_ms", "held_p99_ms", "held_max_ms"]));
     }
     if arguments.workload.tasks > 0 {
         let plan = work.plan(agents, work.tasks, deployment.pids(), Servers::pids()?);

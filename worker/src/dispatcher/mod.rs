@@ -294,6 +294,8 @@ impl Dispatcher {
         let (stop, stopped) = oneshot::channel();
         self.running.insert(task.claim.task_id, Some(stop));
         let life = self.standing.life();
+        // Thousands are in flight at a time, and every future that a task is handed on to would have room for it.
+        let task = Box::new(task);
         let (context, intake) = (Arc::clone(&self.context), self.intake.clone());
         tokio::spawn(async move {
             let what = About::task(task.claim.task_id, task.task.traceparent.as_deref());
