@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent_catalogue::AgentCatalogue;
 use crate::agent_directory::AgentDirectory;
 use crate::auth::Authenticator;
 use crate::edge::{Edge, RateLimiter};
@@ -180,6 +181,7 @@ pub(crate) fn edge(context: ApiContext, beside: Option<BesideLedger>) -> (Edge, 
     let authenticator = Authenticator::new(&settings.auth);
     let service = Arc::new(Service {
         agents: AgentDirectory::new(ledger.clone(), settings.agents.max_queue_depth),
+        catalogue: AgentCatalogue::new(ledger.clone(), settings.agents.max_concurrent_sessions),
         health: HealthBoard::new(dependencies, authenticator.key_set().cloned()),
         tasks: TaskReader::new(ledger.clone(), beside),
         ledger,

@@ -1,5 +1,6 @@
 //! The HTTP API: it validates, checks who calls, hands commands on, and reads. It decides nothing about tasks.
 
+mod agent_catalogue;
 mod agent_directory;
 mod application;
 mod auth;
@@ -16,6 +17,7 @@ mod rest;
 mod routes;
 mod server;
 mod service;
+mod submitting;
 mod task_changes;
 mod task_reader;
 mod task_waiting;

@@ -12,6 +12,7 @@ use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::WaitingReaders;
 use tokio::sync::Semaphore;
 
+use crate::agent_catalogue::AgentCatalogue;
 use crate::agent_directory::{AgentDirectory, Presence};
 use crate::health::HealthBoard;
 use crate::problem::ApiError;
@@ -29,6 +30,7 @@ pub(crate) struct Service {
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) agents: AgentDirectory,
+    pub(crate) catalogue: AgentCatalogue,
     pub(crate) health: HealthBoard,
     pub(crate) tasks: TaskReader,
     pub(crate) readers: WaitingReaders,

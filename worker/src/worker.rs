@@ -19,7 +19,7 @@ use crate::intake::{Intake, Outlets};
 use crate::outward::Outward;
 use crate::presence::Standing;
 use crate::schedule::Schedule;
-use crate::{audit_forwarding, callbacks, lifecycle, presence, retention, sweep};
+use crate::{audit_forwarding, callbacks, lifecycle, presence, retention, roll_up, sweep};
 
 /// How long handing back may take when a worker stops.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,6 +150,7 @@ impl Worker {
             vitals.sweep.clone(),
             helpers_stop.clone(),
         ));
+        background.spawn(roll_up::run(Arc::clone(&context), helpers_stop.clone()));
         background.spawn(lifecycle::run(
             Arc::clone(&context),
             intake.clone(),

@@ -1,5 +1,6 @@
 //! Request bodies: read within bounds, parsed by the domain so that every fault is named, and still documented.
 
+mod open_task;
 mod requests;
 mod task_requests;
 

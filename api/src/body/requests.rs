@@ -13,9 +13,9 @@ use super::FromBody;
 use crate::views::Wire;
 
 /// A free-form JSON object.
-type FreeForm = Wire<Map<String, Value>>;
+pub(super) type FreeForm = Wire<Map<String, Value>>;
 
-fn free_form(value: Value) -> FreeForm {
+pub(super) fn free_form(value: Value) -> FreeForm {
     match value {
         Value::Object(map) => Wire(map),
         _ => Wire(Map::new()),

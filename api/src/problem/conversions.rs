@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use orchestrator_common::commands::{AcceptError, RETRY_AFTER};
-use orchestrator_common::domain::Faults;
+use orchestrator_common::domain::{Faults, NobodyFits};
 use orchestrator_common::ledger::LedgerError;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem_openapi::error::{ParseParamError, ParsePathError};
@@ -13,6 +13,19 @@ use super::ApiError;
 impl From<Faults> for ApiError {
     fn from(faults: Faults) -> Self {
         Self::Invalid(faults)
+    }
+}
+
+impl From<NobodyFits> for ApiError {
+    fn from(nobody: NobodyFits) -> Self {
+        match nobody {
+            NobodyFits::Domain => Self::Invalid(Faults::one("domain", nobody.to_string())),
+            NobodyFits::TaskType { .. } => {
+                Self::Invalid(Faults::one("task_type", nobody.to_string()))
+            }
+            NobodyFits::NotNow { .. } => Self::NobodyAvailable(nobody),
+            NobodyFits::Full { .. } => Self::EverybodyFull(nobody),
+        }
     }
 }
 

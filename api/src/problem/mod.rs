@@ -6,7 +6,9 @@ mod refusal;
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{AgentId, DesiredState, Faults, TaskId, TaskStatus, Wish};
+use orchestrator_common::domain::{
+    AgentId, DesiredState, Faults, NobodyFits, TaskId, TaskStatus, Wish,
+};
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 
@@ -62,6 +64,9 @@ pub enum ApiError {
     /// No such dead letter.
     #[error("there is no dead letter {0}")]
     NoSuchLetter(String),
+    /// No task carries this name of a conversation.
+    #[error("no task belongs to a conversation {0}")]
+    NoSuchConversation(String),
     /// The dead letter cannot be sent again.
     #[error("the letter cannot be sent again: {0}")]
     NotReplayable(&'static str),
@@ -97,6 +102,12 @@ pub enum ApiError {
         /// What was wished.
         wish: Wish,
     },
+    /// Nobody can be chosen for the task who could do it.
+    #[error("{0}")]
+    NobodyAvailable(NobodyFits),
+    /// As many tasks wait for everybody who could do it as may.
+    #[error("{0}; try again later")]
+    EverybodyFull(NobodyFits),
     /// As many tasks wait for the agent as may.
     #[error("agent {0} has as many waiting tasks as it may have; try again later")]
     QueueFull(AgentId),
@@ -153,6 +164,7 @@ impl ApiError {
             Self::TooManyHeaders(_) | Self::HeadersTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The headers are too large"),
             Self::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "no_such_agent", "Agent not found"),
             Self::NoSuchTask(_) => (StatusCode::NOT_FOUND, "no_such_task", "Task not found"),
+            Self::NoSuchConversation(_) => (StatusCode::NOT_FOUND, "no_such_conversation", "Conversation not found"),
             Self::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter", "Dead letter not found"),
             Self::NotReplayable(_) => (StatusCode::CONFLICT, "not_replayable", "The dead letter cannot be sent again"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route", "Not found"),
@@ -161,6 +173,8 @@ impl ApiError {
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "The task exists and differs"),
             Self::WrongStatus { .. } => (StatusCode::CONFLICT, "wrong_status", "The task's status does not allow this"),
             Self::WrongAgentState { .. } => (StatusCode::CONFLICT, "wrong_agent_state", "The agent's state does not allow this"),
+            Self::NobodyAvailable(_) => (StatusCode::CONFLICT, "nobody_available", "No agent that can do it takes tasks"),
+            Self::EverybodyFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "everybody_full", "All agents that can do it are busy"),
             Self::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full", "The agent's queue is full"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
@@ -177,7 +191,7 @@ impl ApiError {
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable(delay) | Self::TooOften(delay) => Some(*delay),
-            Self::QueueFull(_) => Some(QUEUE_PAUSE),
+            Self::QueueFull(_) | Self::EverybodyFull(_) => Some(QUEUE_PAUSE),
             Self::Overloaded | Self::TookTooLong => Some(Duration::from_secs(1)),
             Self::NotUnderstood(_)
             | Self::Unauthenticated { .. }
@@ -189,6 +203,7 @@ impl ApiError {
             | Self::NoSuchAgent(_)
             | Self::NoSuchTask(_)
             | Self::NoSuchLetter(_)
+            | Self::NoSuchConversation(_)
             | Self::NotReplayable(_)
             | Self::NoSuchRoute
             | Self::MethodNotAllowed
@@ -196,6 +211,7 @@ impl ApiError {
             | Self::Conflict(_)
             | Self::WrongStatus { .. }
             | Self::WrongAgentState { .. }
+            | Self::NobodyAvailable(_)
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
             | Self::Invalid(_)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestrator_common::domain::{Faults, Submission, TaskId, Timestamp};
+use orchestrator_common::domain::Submission;
 use poem_openapi::param::Header;
 use poem_openapi::{ApiResponse, OpenApi};
 
@@ -10,10 +10,11 @@ use super::Tag;
 use crate::auth::{Caller, Write};
 use crate::body::JsonBody;
 use crate::edge::Scope;
-use crate::idempotency::{self, IdempotencyKey};
+use crate::idempotency::IdempotencyKey;
 use crate::problem::{Refusal, Submitting};
 use crate::service::Service;
-use crate::views::{Answer, Loose, TaskAccepted, TaskView, task_address};
+use crate::submitting::Submitted;
+use crate::views::{Answer, Loose, TaskAccepted};
 
 pub(super) struct ExecuteTask(pub(super) Arc<Service>);
 
@@ -69,61 +70,19 @@ impl ExecuteTask {
         _idempotency_key: Header<Option<Loose<IdempotencyKey>>>,
         body: JsonBody<Submission>,
     ) -> Result<Executed, Refusal<Submitting>> {
-        let submission = body.content;
-        let agent_id = submission.agent_id().clone();
-        let key = scope.0.idempotency_key.clone()?;
-        let named = match &key {
-            Some(key) => Some(task_named_by_key(&caller.name, key, &submission)?),
-            None => submission.task_id(),
-        };
-        self.0
-            .settings
-            .callbacks
-            .accept(submission.callback_url())?;
-        self.0.admit(&agent_id).await?;
-
-        let mut task =
-            submission.into_task(named.unwrap_or_else(TaskId::generate), Timestamp::now());
-        task.traceparent = Some(scope.0.traceparent.clone());
-        task.origin = Some(Arc::new(caller.origin()));
-        // A task whose name the caller chose may be asked for again.
-        task.fingerprint = named.map(|_| idempotency::fingerprint(&caller.name, &body.bytes));
-        let preferences = scope.0.preferences;
-        // Before it is accepted, so that no signal is missed.
-        let reader = preferences
-            .wait
-            .map(|_| self.0.readers.register(task.task_id));
-        let accepted = self.0.commands.execute(task).await?;
-
-        let mut answer = TaskAccepted::new(&accepted, agent_id);
-        if let (Some(wait), Some(mut reader)) = (preferences.wait, reader) {
-            // A task that cannot be read now is accepted all the same.
-            let waited = self.0.outcome(accepted.task_id, &mut reader, wait).await;
-            if let Ok(Some((document, queue_position))) = waited {
-                answer = answer.waited(TaskView::new(document, queue_position));
-            }
-        }
-        let (location, applied) = (task_address(accepted.task_id), preferences.applied());
-        Ok(if preferences.respond_async && !answer.has_ended() {
+        let submitted = self.0.submit(&caller, &scope, body.content, &body.bytes);
+        let Submitted {
+            answer,
+            location,
+            applied,
+        } = submitted.await?;
+        let is_async = scope.0.preferences.respond_async && !answer.has_ended();
+        Ok(if is_async {
             Executed::AcceptedAsync(Answer(answer), location, applied)
         } else {
             Executed::Accepted(Answer(answer), location, applied)
         })
     }
-}
-
-pub(super) fn task_named_by_key(
-    caller: &str,
-    key: &str,
-    submission: &Submission,
-) -> Result<TaskId, Faults> {
-    if submission.task_id().is_some() {
-        return Err(Faults::one(
-            "task_id",
-            "must not be given together with the header Idempotency-Key",
-        ));
-    }
-    Ok(TaskId::from_idempotency_key(caller, key))
 }
 
 #[cfg(test)]

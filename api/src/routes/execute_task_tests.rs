@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use orchestrator_common::commands::AcceptError;
-use orchestrator_common::domain::AgentId;
+use orchestrator_common::domain::{AgentId, TaskId};
 use serde_json::{Value, json};
 
-use super::*;
 use crate::testing::{Fate, Received, TestApi};
 
 const EXECUTE: &str = "/orchestrator/execute-task";

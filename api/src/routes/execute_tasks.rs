@@ -11,13 +11,13 @@ use poem_openapi::param::Header;
 use serde_json::Value;
 
 use super::Tag;
-use super::execute_task::task_named_by_key;
 use crate::auth::{Caller, Write};
 use crate::body::{JsonBody, TaskBatch};
 use crate::edge::Scope;
 use crate::idempotency::{self, IdempotencyKey};
 use crate::problem::{ApiError, Problem, Refusal, Subject, Submitting};
 use crate::service::Service;
+use crate::submitting::task_named_by;
 use crate::views::{Answer, BatchResult, BatchResults, Loose, TaskAccepted};
 
 const PATH: &str = "/orchestrator/tasks/batch";
@@ -98,7 +98,7 @@ impl Sender<'_> {
         let named = match self.key {
             // No key has a blank, so that no other batch and no single task has this name.
             Some(key) => {
-                task_named_by_key(self.caller, key, &submission)?;
+                task_named_by(self.caller, Some(key), submission.task_id())?;
                 let name = format!("{key} {place}");
                 Some(TaskId::from_idempotency_key(self.caller, &name))
             }

@@ -1,10 +1,12 @@
 //! The endpoints, one file each, and the one place where they are put together.
 
+mod agent_metrics;
 mod audit;
 mod change_agent;
 mod change_task;
 mod cluster;
 mod dead_letters;
+mod execute_intelligent;
 mod execute_task;
 mod execute_tasks;
 mod get_agent;
@@ -15,6 +17,7 @@ mod list_tasks;
 mod metrics;
 mod pages;
 mod register_agent;
+mod sessions;
 mod start_agent;
 mod stop_agent;
 mod task_events;
@@ -59,11 +62,14 @@ type AgentEndpoints = (
     start_agent::StartAgent,
     stop_agent::StopAgent,
     change_agent::ChangeAgent,
+    sessions::Sessions,
+    agent_metrics::GetAgentMetrics,
 );
 
 type TaskEndpoints = (
     execute_task::ExecuteTask,
     execute_tasks::ExecuteTasks,
+    execute_intelligent::ExecuteIntelligent,
     list_tasks::ListTasks,
     get_task::GetTask,
     change_task::ChangeTask,
@@ -89,10 +95,13 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
             start_agent::StartAgent(service()),
             stop_agent::StopAgent(service()),
             change_agent::ChangeAgent(service()),
+            sessions::Sessions(service()),
+            agent_metrics::GetAgentMetrics(service()),
         ),
         (
             execute_task::ExecuteTask(service()),
             execute_tasks::ExecuteTasks(service()),
+            execute_intelligent::ExecuteIntelligent(service()),
             list_tasks::ListTasks(service()),
             get_task::GetTask(service()),
             change_task::ChangeTask(service()),

@@ -97,3 +97,11 @@ impl QueryValue for Timestamp {
         Self::parse(text)
     }
 }
+
+impl QueryValue for TaskId {
+    const ACCEPTS: &'static str = "must be a UUID";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}

@@ -109,7 +109,7 @@ impl<T: QueryValue> ParseFromParameter for Loose<T> {
     }
 }
 
-fn named(names: impl Iterator<Item = &'static str>) -> MetaSchema {
+pub(super) fn named(names: impl Iterator<Item = &'static str>) -> MetaSchema {
     MetaSchema {
         enum_items: names.map(Value::from).collect(),
         ..MetaSchema::new("string")

@@ -42,6 +42,8 @@ macro_rules! named_states {
     };
 }
 
+pub(super) use named_states;
+
 named_states! {
     /// What callers want of an agent.
     DesiredState {

@@ -31,6 +31,8 @@ pub struct Claim {
     pub crashes: u32,
     /// When it was claimed.
     pub started_at: Timestamp,
+    /// How long the task had waited for a slot; only of its first claim.
+    pub waited: Option<Duration>,
 }
 
 /// What an agent reported to have used.

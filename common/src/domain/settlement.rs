@@ -165,6 +165,7 @@ mod tests {
             max_attempts: 3,
             crashes,
             started_at: Timestamp::from_micros(0),
+            waited: None,
         }
     }
 

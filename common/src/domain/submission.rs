@@ -34,8 +34,21 @@ impl Default for SubmissionDefaults {
 /// A validated task request, not yet a task: it has neither identifier nor time of submission.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    task_id: Option<TaskId>,
     agent_id: AgentId,
+    task: Unassigned,
+}
+
+/// A validated task request that leaves it to the orchestrator which agent is asked.
+#[derive(Clone, Debug)]
+pub struct OpenSubmission {
+    domain: Option<String>,
+    task: Unassigned,
+}
+
+/// What is asked for, whoever is asked.
+#[derive(Clone, Debug)]
+struct Unassigned {
+    task_id: Option<TaskId>,
     task_type: String,
     task_data: Json,
     priority: Priority,
@@ -61,26 +74,118 @@ impl Submission {
     /// # Errors
     /// Every fault, by field.
     pub fn parse(body: Value, defaults: SubmissionDefaults) -> Result<Self, Faults> {
-        if nesting_of(&body) > MAX_NESTING {
-            return Err(Faults::one(
-                "",
-                format!("must not nest deeper than {MAX_NESTING} levels"),
-            ));
-        }
-        let mut fields = Fields::of(body)?;
+        let mut fields = fields_of(body)?;
         fields.require("agent_id");
         fields.require("task_type");
         let agent_id = fields.take_parsed("agent_id", AgentId::ACCEPTS, AgentId::parse);
+        let task = Unassigned::take(&mut fields, defaults);
+        fields.finish()?;
+        let (Some(agent_id), Some(task)) = (agent_id, task) else {
+            return Err(incomplete());
+        };
+        Ok(Self { agent_id, task })
+    }
+
+    /// The agent that is asked.
+    #[must_use]
+    pub fn agent_id(&self) -> &AgentId {
+        &self.agent_id
+    }
+
+    /// Who is to be told the outcome.
+    #[must_use]
+    pub fn callback_url(&self) -> Option<&Url> {
+        self.task.callback_url.as_ref()
+    }
+
+    /// The identifier that the caller chose.
+    #[must_use]
+    pub fn task_id(&self) -> Option<TaskId> {
+        self.task.task_id
+    }
+
+    /// Makes it a task: `task_id` is the API's choice, used when the caller made none.
+    #[must_use]
+    pub fn into_task(self, task_id: TaskId, now: Timestamp) -> NewTask {
+        self.task.into_task(self.agent_id, task_id, now)
+    }
+}
+
+impl OpenSubmission {
+    /// Reads and checks a task request without `agent_id`, with an optional `domain` instead.
+    ///
+    /// # Errors
+    /// Every fault, by field.
+    pub fn parse(body: Value, defaults: SubmissionDefaults) -> Result<Self, Faults> {
+        let mut fields = fields_of(body)?;
+        fields.require("task_type");
+        let domain = fields.take_text("domain", 1, 100);
+        let task = Unassigned::take(&mut fields, defaults);
+        if fields.take("agent_id").is_some() {
+            fields.fault("agent_id", "must not be given: the agent is chosen");
+        }
+        fields.finish()?;
+        let task = task.ok_or_else(incomplete)?;
+        Ok(Self { domain, task })
+    }
+
+    /// The field in which the agent must work.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// What kind of work it is.
+    #[must_use]
+    pub fn task_type(&self) -> &str {
+        &self.task.task_type
+    }
+
+    /// The request when `agent_id` is asked.
+    #[must_use]
+    pub fn for_agent(self, agent_id: AgentId) -> Submission {
+        Submission {
+            agent_id,
+            task: self.task,
+        }
+    }
+
+    /// The identifier that the caller chose.
+    #[must_use]
+    pub fn task_id(&self) -> Option<TaskId> {
+        self.task.task_id
+    }
+}
+
+fn fields_of(body: Value) -> Result<Fields, Faults> {
+    if nesting_of(&body) > MAX_NESTING {
+        return Err(Faults::one(
+            "",
+            format!("must not nest deeper than {MAX_NESTING} levels"),
+        ));
+    }
+    Fields::of(body)
+}
+
+/// What is missing has been noted as a fault before, so that this error is only formal.
+fn incomplete() -> Faults {
+    Faults::one("", "must carry task_type and task_data")
+}
+
+impl Unassigned {
+    /// Takes the fields; `None` when one that is needed is missing or not acceptable, which is noted.
+    fn take(fields: &mut Fields, defaults: SubmissionDefaults) -> Option<Self> {
         let task_type = fields.take_text("task_type", 1, 100);
-        let task_data = take_task_data(&mut fields);
+        let task_data = take_task_data(fields);
         let uuid = |text: &str| text.parse::<TaskId>().ok();
         let task_id = fields.take_parsed("task_id", "must be a UUID", uuid);
         let priority =
             fields.take_integer("priority", *Priority::RANGE.start(), *Priority::RANGE.end());
-        let timeout_seconds = fields.take_integer("timeout_seconds", 1, Self::MAX_TIMEOUT_SECONDS);
-        let callback_url = take_callback_url(&mut fields);
+        let timeout_seconds =
+            fields.take_integer("timeout_seconds", 1, Submission::MAX_TIMEOUT_SECONDS);
+        let callback_url = take_callback_url(fields);
         let max_attempts = fields.take_integer("max_attempts", 1, 100);
-        let delay = fields.take_integer("delay_seconds", 0, Self::MAX_DELAY_SECONDS);
+        let delay = fields.take_integer("delay_seconds", 0, Submission::MAX_DELAY_SECONDS);
         let run_at = fields.take_parsed(
             "run_at",
             "must be an RFC 3339 time such as 2026-03-01T12:00:00Z",
@@ -89,23 +194,18 @@ impl Submission {
         if delay.is_some() && run_at.is_some() {
             fields.fault("run_at", "must not be given together with delay_seconds");
         }
-        let expires_in = fields.take_integer("expires_in_seconds", 1, Self::MAX_DELAY_SECONDS);
+        let expires_in =
+            fields.take_integer("expires_in_seconds", 1, Submission::MAX_DELAY_SECONDS);
         let parent_task_id = fields.take_parsed("parent_task_id", "must be a UUID", uuid);
         let session_id = fields.take_parsed("session_id", SessionId::ACCEPTS, SessionId::parse);
         let metadata = fields
             .take_object("metadata")
             .map(|map| raw(&Value::Object(map)));
-        fields.finish()?;
-        let (Some(agent_id), Some(task_type), Some(task_data)) = (agent_id, task_type, task_data)
-        else {
-            return Err(Faults::one(
-                "",
-                "must carry agent_id, task_type and task_data",
-            ));
+        let (Some(task_type), Some(task_data)) = (task_type, task_data) else {
+            return None;
         };
-        Ok(Self {
+        Some(Self {
             task_id,
-            agent_id,
             task_type,
             task_data,
             priority: priority
@@ -123,30 +223,10 @@ impl Submission {
         })
     }
 
-    /// The agent that is asked.
-    #[must_use]
-    pub fn agent_id(&self) -> &AgentId {
-        &self.agent_id
-    }
-
-    /// Who is to be told the outcome.
-    #[must_use]
-    pub fn callback_url(&self) -> Option<&Url> {
-        self.callback_url.as_ref()
-    }
-
-    /// The identifier that the caller chose.
-    #[must_use]
-    pub fn task_id(&self) -> Option<TaskId> {
-        self.task_id
-    }
-
-    /// Makes it a task: `task_id` is the API's choice, used when the caller made none.
-    #[must_use]
-    pub fn into_task(self, task_id: TaskId, now: Timestamp) -> NewTask {
+    fn into_task(self, agent_id: AgentId, task_id: TaskId, now: Timestamp) -> NewTask {
         NewTask {
             task_id: self.task_id.unwrap_or(task_id),
-            agent_id: self.agent_id,
+            agent_id,
             task_type: self.task_type,
             task_data: self.task_data,
             priority: self.priority,
@@ -215,111 +295,5 @@ pub(super) fn http_url(text: &str) -> Option<Url> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn faults_of(body: Value) -> Vec<String> {
-        let faults = Submission::parse(body, SubmissionDefaults::default()).unwrap_err();
-        faults.0.into_iter().map(|fault| fault.field).collect()
-    }
-
-    #[test]
-    fn the_input_has_one_name_of_two_and_the_other_may_be_null() {
-        for body in [
-            json!({"agent_id": "a", "task_type": "t", "task_data": {"x": 1}, "data": null}),
-            json!({"agent_id": "a", "task_type": "t", "task_data": null, "data": {"x": 1}}),
-        ] {
-            let submission = Submission::parse(body, SubmissionDefaults::default()).unwrap();
-            let task = submission.into_task(TaskId::generate(), Timestamp::now());
-            assert_eq!(task.task_data.get(), r#"{"x":1}"#);
-        }
-        let both = json!({"agent_id": "a", "task_type": "t", "task_data": {}, "data": {}});
-        assert_eq!(faults_of(both), ["data"]);
-    }
-
-    #[test]
-    fn the_least_request_gets_the_documented_defaults() {
-        let body = json!({"agent_id": "a", "task_type": "t", "data": {"x": 1}});
-        let now = Timestamp::now();
-        let id = TaskId::generate();
-        let task = Submission::parse(body, SubmissionDefaults::default())
-            .unwrap()
-            .into_task(id, now);
-        assert_eq!(
-            (
-                task.task_id,
-                task.priority.get(),
-                task.timeout_seconds,
-                task.max_attempts
-            ),
-            (id, 1, 300, 3)
-        );
-        assert_eq!(task.task_data.get(), r#"{"x":1}"#);
-        assert_eq!((task.run_at, task.expires_at), (None, None));
-    }
-
-    #[test]
-    fn every_wrong_field_is_named_at_once() {
-        assert_eq!(
-            faults_of(
-                json!({"agent_id": "a b", "task_type": "", "task_data": [], "priority": 11,
-                "timeout_seconds": 0, "callback_url": "file:///x", "max_attempts": 0, "delay_seconds": 1,
-                "run_at": "2026-03-01T12:00:00Z", "expires_in_seconds": 0, "parent_task_id": "x", "session_id": "a b",
-                "metadata": 1,
-                "surprise": true})
-            ),
-            [
-                "agent_id",
-                "task_type",
-                "task_data",
-                "priority",
-                "timeout_seconds",
-                "callback_url",
-                "max_attempts",
-                "run_at",
-                "expires_in_seconds",
-                "parent_task_id",
-                "session_id",
-                "metadata",
-                "surprise"
-            ]
-        );
-        assert_eq!(faults_of(json!({})), ["agent_id", "task_type", "task_data"]);
-    }
-
-    #[test]
-    fn numbers_that_are_not_whole_are_refused() {
-        for priority in [json!(1.5), json!("5"), json!(-1), json!(true)] {
-            let body =
-                json!({"agent_id": "a", "task_type": "t", "task_data": {}, "priority": priority});
-            assert_eq!(faults_of(body), ["priority"]);
-        }
-    }
-
-    #[test]
-    fn a_callback_that_could_never_be_made_is_refused() {
-        for url in [
-            "https://u:p@example.com/".to_owned(),
-            "https://example.com:0/".to_owned(),
-            format!("https://example.com/{}", "x".repeat(2_000)),
-        ] {
-            let body =
-                json!({"agent_id": "a", "task_type": "t", "task_data": {}, "callback_url": url});
-            assert_eq!(faults_of(body), ["callback_url"], "{url}");
-        }
-    }
-
-    #[test]
-    fn json_that_nests_too_deeply_is_refused() {
-        let mut deep = json!({});
-        for _ in 0..MAX_NESTING {
-            deep = json!({"x": deep});
-        }
-        assert_eq!(
-            faults_of(json!({"agent_id": "a", "task_type": "t", "task_data": deep})),
-            [""]
-        );
-    }
-}
+#[path = "submission_tests.rs"]
+mod tests;

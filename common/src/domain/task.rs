@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -177,6 +178,15 @@ pub struct NewTask {
 }
 
 impl NewTask {
+    /// How long the task waited for a slot when it was started `at`: since it was submitted, or was to run.
+    #[must_use]
+    pub fn waited_until(&self, at: Timestamp) -> Duration {
+        let since = self
+            .run_at
+            .map_or(self.submitted_at, |run_at| run_at.max(self.submitted_at));
+        at.since(since)
+    }
+
     /// The record of this task when nothing has happened to it yet but its acceptance.
     #[must_use]
     pub fn into_record(self, status: TaskStatus) -> TaskRecord {

@@ -116,6 +116,7 @@ impl Ledger {
                     max_attempts: record.task.max_attempts,
                     crashes,
                     started_at: now,
+                    waited: (number == 0).then(|| record.task.waited_until(now)),
                 };
                 started.push(Started {
                     claim,

@@ -1,6 +1,7 @@
 //! Recording what claims came to: one outcome per task, written only by the holder of the current claim.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
@@ -41,7 +42,7 @@ const RECORD: &str = "UPDATE tasks SET status = v.new_status, completed_at = v.d
      AND tasks.worker_id = v.worker";
 
 /// The columns of a session, of which the first names the task.
-const SESSION: [&str; 11] = [
+const SESSION: [&str; 13] = [
     "task_id",
     "claim",
     "attempt",
@@ -53,12 +54,14 @@ const SESSION: [&str; 11] = [
     "outcome",
     "tokens_used",
     "cost_estimate",
+    "failed_with",
+    "waited",
 ];
 
 /// The conversation is the task's own, which the statement that writes the session knows.
 const SESSIONS: &str = "INSERT INTO sessions (task_id, claim, attempt, agent_id, instance_id, worker_id, started_at, \
-     ended_at, outcome, tokens_used, cost_estimate, session_id) SELECT task_id, claim, attempt, agent_id, instance_id, \
-     worker_id, started_at, ended_at, outcome, tokens_used, cost_estimate";
+     ended_at, outcome, tokens_used, cost_estimate, error_code, waited_micros, session_id) SELECT task_id, claim, attempt, \
+     agent_id, instance_id, worker_id, started_at, ended_at, outcome, tokens_used, cost_estimate, failed_with, waited";
 
 /// What a recorded task owes: the callback address of one that has its outcome now.
 const OWED: &str = "CASE WHEN completed_at IS NULL THEN NULL ELSE callback_url END";
@@ -115,8 +118,7 @@ impl Ledger {
                 agent.release(Some(claim.instance_id));
                 agent.add_queued(i64::from(settlement.status == TaskStatus::Queued));
                 if settlement.counts {
-                    let micros =
-                        i64::try_from(now.since(claim.started_at).as_micros()).unwrap_or(i64::MAX);
+                    let micros = micros_of(now.since(claim.started_at));
                     agent.add_session(settlement.status, micros, &usage);
                 }
             }
@@ -269,6 +271,10 @@ fn settled(
     ]
 }
 
+fn micros_of(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
 fn tokens_of(usage: &Usage) -> Value {
     usage
         .tokens_used
@@ -286,6 +292,7 @@ fn session(
         (Some(error), false) => error.code.as_str(),
         (_, true) | (None, false) => settlement.status.as_str(),
     };
+    let failed_with = settlement.error.as_ref().map(|error| error.code.as_str());
     [
         claim.task_id.uuid().into(),
         small(claim.number).into(),
@@ -298,5 +305,7 @@ fn session(
         outcome.into(),
         tokens_of(usage),
         usage.cost_estimate.into(),
+        failed_with.into(),
+        claim.waited.map(micros_of).into(),
     ]
 }

@@ -208,6 +208,7 @@ fn first_claim(
         max_attempts: task.max_attempts,
         crashes: 0,
         started_at: now,
+        waited: Some(task.waited_until(now)),
     }
 }
 

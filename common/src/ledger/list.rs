@@ -1,8 +1,9 @@
 //! Listing tasks, newest first, a page at a time.
 
-use sea_orm::{QueryResult, Value};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
+use super::conditions::Conditions;
 use super::convert::{agent_id, at, count, name, session_id};
 use super::{Ledger, LedgerError};
 use crate::domain::{
@@ -47,28 +48,6 @@ pub struct TaskPage {
 const COLUMNS: &str = "task_id, agent_id, task_type, status, priority, attempt, submitted_at, started_at, \
      completed_at, error_code, error_message, tokens_used, cost_estimate, session_id";
 
-/// Conditions with their values, numbered as they come.
-#[derive(Default)]
-struct Conditions {
-    sql: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn add(&mut self, sql: &str, value: impl Into<Value>) {
-        self.values.push(value.into());
-        self.sql.push(format!("{sql} ${}", self.values.len()));
-    }
-
-    fn clause(&self) -> String {
-        if self.sql.is_empty() {
-            String::new()
-        } else {
-            format!("WHERE {}", self.sql.join(" AND "))
-        }
-    }
-}
-
 impl Ledger {
     /// The tasks that `query` asks for.
     ///
@@ -87,21 +66,15 @@ impl Ledger {
             inside.add("submitted_at >=", since.as_micros());
         }
         if let Some((submitted_at, task_id)) = query.before {
-            inside.values.push(submitted_at.as_micros().into());
-            inside.values.push(task_id.uuid().into());
-            let last = inside.values.len();
-            let before = format!("(submitted_at, task_id) < (${}, ${last})", last - 1);
-            inside.sql.push(before);
+            let place = [submitted_at.as_micros().into(), task_id.uuid().into()];
+            inside.add_row("(submitted_at, task_id) <", place);
         }
         let order = "ORDER BY submitted_at DESC, task_id DESC";
         let looked_at = format!(
             "SELECT {COLUMNS} FROM tasks {} {order} LIMIT {MAX_LOOKED_AT}",
             inside.clause()
         );
-        let mut outside = Conditions {
-            sql: Vec::new(),
-            values: inside.values.clone(),
-        };
+        let mut outside = inside.outside();
         if let Some(status) = query.status {
             outside.add("status =", status.as_str());
         }
@@ -114,15 +87,13 @@ impl Ledger {
             outside.clause(),
             query.limit.saturating_add(1)
         );
-        let rows = self
-            .within(|db| db.query(&sql, outside.values.clone()))
-            .await?;
+        let rows = self.within(|db| db.query(&sql, outside.values())).await?;
         let mut tasks: Vec<TaskDocument> = rows.iter().map(document).collect::<Result<_, _>>()?;
         let shown = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let next = if tasks.len() > shown {
             tasks.truncate(shown);
             tasks.last().map(|task| (task.submitted_at, task.task_id))
-        } else if outside.sql.is_empty() {
+        } else if outside.is_empty() {
             None
         } else {
             self.last_looked_at(&inside, order).await?
@@ -141,9 +112,7 @@ impl Ledger {
             inside.clause(),
             MAX_LOOKED_AT - 1
         );
-        let rows = self
-            .within(|db| db.query(&sql, inside.values.clone()))
-            .await?;
+        let rows = self.within(|db| db.query(&sql, inside.values())).await?;
         rows.first().map(|row| place(row, 0, 1)).transpose()
     }
 }

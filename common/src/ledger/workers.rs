@@ -223,17 +223,21 @@ async fn is_first_to_recover(
 
 /// The current claim on a running task.
 pub(super) fn claim_of(row: &tasks::Model) -> Result<Claim, LedgerError> {
+    let number = count("claims", row.claims.into())?;
+    let started_at = Timestamp::from_micros(row.started_at.unwrap_or(row.submitted_at));
+    let since = Timestamp::from_micros(row.submitted_at.max(row.run_at.unwrap_or(i64::MIN)));
     let missing = || LedgerError::Corrupt("a running task has no worker or instance".into());
     Ok(Claim {
         task_id: row.task_id.into(),
         agent_id: agent_id(&row.agent_id)?,
         worker_id: row.worker_id.ok_or_else(missing)?.into(),
         instance_id: row.instance_id.ok_or_else(missing)?.into(),
-        number: count("claims", row.claims.into())?,
+        number,
         attempt: count("attempt", row.attempt.into())?,
         max_attempts: count("max_attempts", row.max_attempts.into())?,
         crashes: count("crashes", row.crashes.into())?,
-        started_at: Timestamp::from_micros(row.started_at.unwrap_or(row.submitted_at)),
+        started_at,
+        waited: (number == 1).then(|| started_at.since(since)),
     })
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod agent_changes;
+mod agent_insight;
 mod api_commands;
 mod api_outages;
 mod audit;
@@ -25,10 +26,12 @@ mod ledger_callbacks;
 mod ledger_concurrency;
 mod ledger_list;
 mod ledger_patience;
+mod ledger_performance;
 mod ledger_plans;
 mod ledger_properties;
 mod ledger_reprioritise;
 mod ledger_retry;
+mod ledger_sessions;
 mod messaging_batch;
 mod messaging_consumer;
 mod messaging_contract;
