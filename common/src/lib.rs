@@ -9,6 +9,7 @@ pub mod cache;
 pub mod callbacks;
 pub mod commands;
 pub mod config;
+pub mod deployment_pipeline;
 pub mod domain;
 pub mod health;
 mod http;

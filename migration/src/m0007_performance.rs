@@ -1,4 +1,4 @@
-//! What is read of sessions: by agent, by time, and summed up by minute and by hour.
+//! What is read of sessions: by agent, and summed up by minute and by hour.
 //!
 //! Sessions from before know neither how long their task waited nor, where it failed with them, why.
 
@@ -16,11 +16,6 @@ impl MigrationName for Migration {
 
 const BY_AGENT: &str =
     "CREATE INDEX sessions_by_agent ON sessions (agent_id, ended_at, task_id, claim)";
-/// Sessions are stored in the order in which they end: what a range of pages holds is enough to know.
-const ENDED_POSTGRES: &str =
-    "CREATE INDEX sessions_ended ON sessions USING brin (ended_at) WITH (autosummarize = on)";
-const ENDED_SQLITE: &str = "CREATE INDEX sessions_ended ON sessions (ended_at)";
-const INDEXES: [&str; 2] = ["sessions_by_agent", "sessions_ended"];
 const TABLES: [&str; 3] = [
     "performance_minutes",
     "performance_hours",
@@ -40,12 +35,8 @@ impl MigrationTrait for Migration {
             manager.create_table(performance(table)).await?;
         }
         manager.create_table(experience()).await?;
-        let ended = match manager.get_database_backend() {
-            sea_orm::DatabaseBackend::Postgres => ENDED_POSTGRES,
-            _ => ENDED_SQLITE,
-        };
         let minutes = "CREATE INDEX performance_minutes_by_time ON performance_minutes (at)";
-        for statement in [BY_AGENT, ended, minutes] {
+        for statement in [BY_AGENT, minutes] {
             let connection = manager.get_connection();
             connection.execute_unprepared(statement).await?;
         }
@@ -57,10 +48,10 @@ impl MigrationTrait for Migration {
             let drop = Table::drop().table(Alias::new(table)).to_owned();
             manager.drop_table(drop).await?;
         }
-        for index in INDEXES {
-            let sql = format!("DROP INDEX {index}");
-            manager.get_connection().execute_unprepared(&sql).await?;
-        }
+        let connection = manager.get_connection();
+        connection
+            .execute_unprepared("DROP INDEX sessions_by_agent")
+            .await?;
         for column in COLUMNS {
             let mut alter = sessions();
             alter.drop_column(Alias::new(column));

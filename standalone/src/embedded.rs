@@ -10,6 +10,7 @@ use orchestrator_common::audit_service::AuditService;
 use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::config::{BrainFactorySettings, Settings};
+use orchestrator_common::deployment_pipeline::DeploymentPipelineClient;
 use orchestrator_common::domain::{Timestamp, WorkerId};
 use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::WaitingReaders;
@@ -64,6 +65,7 @@ impl Embedded {
             callbacks: CallbackClient::of(&settings.callbacks)?,
             audit_service: AuditService::of(settings.audit_service.as_ref())?,
             retention: settings.retention,
+            pipeline: DeploymentPipelineClient::of(settings.deployment_pipeline.as_ref())?,
             metrics: Arc::clone(&metrics),
             capacity: settings.worker.concurrency,
             generate_timeout: settings.brain_factory.generate_timeout,

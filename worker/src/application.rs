@@ -9,6 +9,7 @@ use orchestrator_common::brain_factory::{BrainFactoryClient, ClientError};
 use orchestrator_common::cache::{Cache, CacheUnavailable};
 use orchestrator_common::callbacks::{CallbackClient, CallbackClientError};
 use orchestrator_common::config::{ConfigError, Settings};
+use orchestrator_common::deployment_pipeline::DeploymentPipelineClient;
 use orchestrator_common::domain::{SettlementRules, WorkerId};
 use orchestrator_common::health::{
     Board, CacheCheck, ConsumingCheck, DependencyCheck, LedgerCheck,
@@ -68,6 +69,7 @@ pub struct Application {
     brain: BrainFactoryClient,
     callbacks: Option<CallbackClient>,
     audit_service: Option<AuditService>,
+    pipeline: Option<DeploymentPipelineClient>,
     metrics: Arc<Metrics>,
     endorser: Option<Endorser>,
     health: Option<TcpListener>,
@@ -90,6 +92,7 @@ impl Application {
             brain: BrainFactoryClient::new(&settings.brain_factory)?,
             callbacks: CallbackClient::of(&settings.callbacks)?,
             audit_service: AuditService::of(settings.audit_service.as_ref())?,
+            pipeline: DeploymentPipelineClient::of(settings.deployment_pipeline.as_ref())?,
             metrics: Arc::new(Metrics::new(settings.agents.metrics_enabled)?),
             endorser: Endorser::new(&settings.auth)?,
             settings,
@@ -201,6 +204,7 @@ impl Application {
             callbacks: self.callbacks,
             audit_service: self.audit_service,
             retention: self.settings.retention,
+            pipeline: self.pipeline,
             metrics: Arc::clone(&self.metrics),
             capacity: self.settings.worker.concurrency,
             generate_timeout: self.settings.brain_factory.generate_timeout,

@@ -11,6 +11,7 @@ mod application;
 mod audit_forwarding;
 mod callbacks;
 mod consume;
+mod deployment;
 mod dispatcher;
 mod executor;
 mod health;

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::deployment;
 use crate::intake::Intake;
 use crate::worker::WorkerContext;
 
@@ -130,14 +131,16 @@ async fn start(
     if agent.status != AgentStatus::Active {
         observe(context, lease, AgentStatus::Starting, None).await?;
     }
-    let made = match &agent.endpoint {
-        Some(endpoint) => context
+    let obstacle = deployment::obstacle(context, agent).await?;
+    let made = match (obstacle, &agent.endpoint) {
+        (Some(reason), _) => Err(reason),
+        (None, Some(endpoint)) => context
             .brain
             .status(endpoint)
             .await
             .map(|_| endpoint.clone())
             .map_err(probe_failure),
-        None => {
+        (None, None) => {
             let generated = context.brain.generate_agent(&agent_config(agent)).await;
             generated
                 .map(|made| made.endpoint)

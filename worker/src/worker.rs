@@ -7,6 +7,7 @@ use orchestrator_common::audit_service::AuditService;
 use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::config::RetentionSettings;
+use orchestrator_common::deployment_pipeline::DeploymentPipelineClient;
 use orchestrator_common::domain::{Origin, WorkerId};
 use orchestrator_common::ledger::{Ledger, LedgerError};
 use orchestrator_common::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct WorkerContext {
     pub ledger: Ledger,
     /// Who runs tasks.
     pub brain: BrainFactoryClient,
+    /// Who knows how deployments stand; nobody is asked without.
+    pub pipeline: Option<DeploymentPipelineClient>,
     /// Who makes callbacks; without one, they wait in the ledger.
     pub callbacks: Option<CallbackClient>,
     /// To whom the audit log is forwarded, if to anybody.

@@ -36,7 +36,14 @@ impl GetAgent {
             .await?
             .ok_or_else(|| ApiError::NoSuchAgent(agent_id.to_string()))?;
         let brain_config = record.brain_config.take();
-        Ok(Answer(self.0.view(record).with_brain_config(brain_config)))
+        let deployment = match &record.deployment_id {
+            Some(deployment_id) => {
+                patiently(self.0.ledger.deployment(&agent_id, deployment_id)).await?
+            }
+            None => None,
+        };
+        let view = self.0.view(record).with_brain_config(brain_config);
+        Ok(Answer(view.with_deployment(deployment)))
     }
 
     /// Get an agent (older name)

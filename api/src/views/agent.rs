@@ -1,8 +1,8 @@
 //! An agent as callers see it.
 
 use orchestrator_common::domain::{
-    AgentId, AgentRecord, AgentStatus, DesiredState, InstanceId, InstanceRecord, InstanceState,
-    Timestamp,
+    AgentId, AgentRecord, AgentStatus, DeploymentRecord, DesiredState, InstanceId, InstanceRecord,
+    InstanceState, Timestamp,
 };
 use poem_openapi::Object;
 use serde::Serialize;
@@ -49,6 +49,22 @@ impl From<InstanceRecord> for InstanceView {
     }
 }
 
+/// How a deployment of the Deployment Pipeline stood.
+#[derive(Debug, Object, Serialize)]
+pub(crate) struct DeploymentView {
+    /// Its status in the pipeline's own words.
+    status: String,
+    /// The stage that it was in.
+    #[oai(nullable)]
+    stage: Option<String>,
+    /// What went wrong.
+    #[oai(nullable)]
+    error_message: Option<String>,
+    /// When the pipeline said so.
+    #[oai(nullable)]
+    checked_at: Option<Wire<Timestamp>>,
+}
+
 /// What bounds an agent.
 #[derive(Debug, Object, Serialize)]
 pub(crate) struct AgentLimits {
@@ -70,6 +86,10 @@ pub(crate) struct AgentView {
     /// Its deployment in the Deployment Pipeline.
     #[oai(nullable)]
     deployment_id: Option<String>,
+    /// How that deployment stood when the agent was last started; only when one agent is asked for and the pipeline knew
+    /// it. One that has failed keeps the agent from being started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<DeploymentView>,
     /// What it is observed to be; `active` takes tasks.
     status: Wire<AgentStatus>,
     /// What callers want it to be.
@@ -124,6 +144,7 @@ impl AgentView {
             agent_name: record.agent_name,
             domain: record.domain,
             deployment_id: record.deployment_id,
+            deployment: None,
             status: Wire(record.status),
             desired_state: Wire(record.desired),
             status_reason: record.status_reason,
@@ -148,6 +169,20 @@ impl AgentView {
             started_at: record.started_at.map(Wire),
             brain_config: None,
         }
+    }
+
+    /// The same agent with how its deployment stood.
+    pub(crate) fn with_deployment(
+        mut self,
+        deployment: Option<(DeploymentRecord, Option<Timestamp>)>,
+    ) -> Self {
+        self.deployment = deployment.map(|(deployment, checked_at)| DeploymentView {
+            status: deployment.status,
+            stage: deployment.stage,
+            error_message: deployment.error,
+            checked_at: checked_at.map(Wire),
+        });
+        self
     }
 
     /// The same agent with its `brain_config`.

@@ -20,5 +20,7 @@ pub use error::{ClientError, ExecuteError, GenerateError, ProbeError};
 pub use execute::{EXECUTE_GRACE, ExecuteCall};
 pub use execution::Execution;
 pub use outcome::{BUSY_DELAY, RECREATE_DELAY, outcome_of};
-pub(crate) use transport::{HttpClient, document, http_client};
+pub(crate) use transport::{
+    Answer, Broken, HttpClient, StatusClass, call, document, http_client, request,
+};
 pub use transport::{MAX_ANSWER_BYTES, MAX_RETRY_AFTER};

@@ -106,7 +106,7 @@ where
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request to `path` below `base`, which may end with a slash and hold a login.
-pub(super) fn request(
+pub(crate) fn request(
     method: Method,
     base: &str,
     path: &str,
@@ -152,18 +152,18 @@ fn without_login(address: &str) -> Result<(String, Option<HeaderValue>), Broken>
 }
 
 /// What came back.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// `Retry-After` in seconds, capped.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// The body; of an error's body nothing when it is very long or breaks off.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// What the status means by itself.
-    pub(super) fn class(&self) -> StatusClass {
+    pub(crate) fn class(&self) -> StatusClass {
         match self.status {
             200..=299 => StatusClass::Success,
             404 => StatusClass::NotFound,
@@ -174,19 +174,19 @@ impl Answer {
     }
 
     /// The message of an error's body.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         said(&self.body)
     }
 
     /// The status and the message of an error's body.
-    pub(super) fn status_and_said(&self) -> String {
+    pub(crate) fn status_and_said(&self) -> String {
         format!("status {}: {}", self.status, self.said())
     }
 }
 
 /// What a status means by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StatusClass {
+pub(crate) enum StatusClass {
     /// 2xx.
     Success,
     /// 404.
@@ -200,7 +200,7 @@ pub(super) enum StatusClass {
 }
 
 /// Why nothing came back.
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// No connection came about, so nothing was sent.
     NotSent(String),
     /// The connection broke after it had come about.
@@ -212,7 +212,7 @@ pub(super) enum Broken {
 }
 
 /// Sends a request without a body and reads the answer, all within `deadline`.
-pub(super) async fn call(
+pub(crate) async fn call(
     client: &HttpClient,
     request: http::request::Builder,
     deadline: Duration,

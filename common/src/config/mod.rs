@@ -5,6 +5,7 @@
 mod audit_service;
 mod auth;
 mod callbacks;
+mod deployment_pipeline;
 mod http;
 mod key_pair;
 mod reader;
@@ -23,6 +24,7 @@ use url::Url;
 pub use audit_service::AuditServiceSettings;
 pub use auth::{AuthSettings, TokenKeys};
 pub use callbacks::CallbackSettings;
+pub use deployment_pipeline::DeploymentPipelineSettings;
 pub use http::{AllowedOrigins, HttpSettings, RateLimit};
 pub use key_pair::KeyPairAlgorithm;
 pub use reader::{ConfigError, Reader};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Who makes the agents.
     pub brain_factory: BrainFactorySettings,
+    /// Who knows how deployments of agents stand; nobody is asked when `None`.
+    pub deployment_pipeline: Option<DeploymentPipelineSettings>,
     /// The language model of the built-in Brain Factory; without one it runs the agent's graph.
     pub llm: Option<LlmSettings>,
     /// Folder of the embedded ledger.
@@ -175,6 +179,7 @@ impl Settings {
             audit_service: AuditServiceSettings::read(&env)?,
             retention: RetentionSettings::read(&env)?,
             brain_factory: brain_factory(&env)?,
+            deployment_pipeline: DeploymentPipelineSettings::read(&env)?,
             llm: llm(&env)?,
             data_dir: PathBuf::from(env.text("ORCHESTRATOR_DATA_DIR", "./data")?),
             shutdown_grace: env.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0, 86_400)?,

@@ -12,6 +12,23 @@ fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
 }
 
 #[test]
+fn deployments_are_looked_at_only_where_a_pipeline_is_named() {
+    let host = ("DEPLOYMENT_PIPELINE_HOST", "pipeline");
+    assert!(settings(&[]).unwrap().deployment_pipeline.is_none());
+    let named = settings(&[host]).unwrap().deployment_pipeline.unwrap();
+    assert_eq!(named.url.as_str(), "http://pipeline:8302/");
+    assert_eq!(named.timeout, Duration::from_secs(5));
+    for bad in [
+        ("DEPLOYMENT_PIPELINE_PORT", "0"),
+        ("DEPLOYMENT_PIPELINE_TIMEOUT_SECONDS", "61"),
+        ("DEPLOYMENT_PIPELINE_HOST", "a b"),
+    ] {
+        let error = settings(&[bad]).unwrap_err();
+        assert!(error.starts_with(bad.0), "{error}");
+    }
+}
+
+#[test]
 fn an_empty_environment_gives_the_documented_defaults() {
     let settings = settings(&[]).unwrap();
     assert_eq!(

@@ -7,6 +7,7 @@ mod callback;
 mod callback_targets;
 mod conversation;
 mod dead_letter;
+mod deployment;
 mod expiring;
 mod fields;
 mod health;
@@ -35,6 +36,7 @@ pub use callback::{CallbackClaim, CallbackOutcome, CallbackRecord, CallbackStatu
 pub use callback_targets::{CallbackTargets, NotAllowed, callback_target};
 pub use conversation::{Conversation, ConversationPart, ConversationState};
 pub use dead_letter::{DeadLetter, LetterId};
+pub use deployment::DeploymentRecord;
 pub use expiring::Expiring;
 pub use fields::{Fault, Faults, Fields, MAX_NESTING, nesting_of};
 pub use health::{Health, HealthEvidence, HealthStatus, failure_rate};

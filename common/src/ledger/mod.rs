@@ -17,6 +17,7 @@ mod connect;
 mod conversations;
 mod convert;
 mod dead_letters;
+mod deployments;
 mod dispatch;
 mod due;
 mod entity;

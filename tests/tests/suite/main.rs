@@ -19,6 +19,7 @@ mod cache;
 mod callbacks;
 mod conversations;
 mod dead_letters;
+mod deployments;
 mod ledger_accepting;
 mod ledger_agents;
 mod ledger_attempts;

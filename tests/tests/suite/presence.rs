@@ -78,6 +78,7 @@ impl Cluster {
                     .await
                     .unwrap(),
                 brain: BrainFactoryClient::new(&settings).unwrap(),
+                pipeline: None,
                 callbacks: None,
                 audit_service: None,
                 retention: Default::default(),

@@ -297,6 +297,7 @@ async fn a_worker_deletes_what_ended_long_ago(test: &TestLedger) {
         host: "test".to_owned(),
         ledger: ledger.clone(),
         brain: BrainFactoryClient::new(&brain).unwrap(),
+        pipeline: None,
         callbacks: None,
         audit_service: None,
         retention: settings.retention,

@@ -43,6 +43,7 @@ impl Beginner {
             host: "test".to_owned(),
             ledger,
             brain: BrainFactoryClient::new(&brain).unwrap(),
+            pipeline: None,
             callbacks: None,
             audit_service: None,
             retention: Default::default(),
