@@ -24,6 +24,7 @@ mod task_waiting;
 #[cfg(test)]
 mod testing;
 mod views;
+mod workflows;
 
 pub use application::{ApiContext, Application, Limits};
 pub use auth::Level;

@@ -113,6 +113,7 @@ impl Service {
                 status,
                 needed: "has failed, timed out or was cancelled can be tried again",
             }),
+            Retried::OfWorkflow(run_id) => Err(ApiError::OfWorkflow(run_id)),
             Retried::UnknownAgent(agent_id) => Err(ApiError::NoSuchAgent(agent_id.into())),
             Retried::Unknown => Err(ApiError::NoSuchTask(task_id.to_string())),
         }

@@ -123,6 +123,8 @@ impl CommandSink for RecordedCommands {
         self.changed.lock().unwrap().push(agent_id.to_string());
     }
 
+    fn workflows_changed(&self) {}
+
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
         self.told.lock().unwrap().push(change);
         Box::pin(std::future::ready(()))

@@ -136,6 +136,9 @@ pub trait CommandSink: Send + Sync + fmt::Debug {
     /// Tells workers and readers what was changed about a task; losing this only delays them.
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()>;
 
+    /// Tells the workers that a workflow has something to do; losing this only delays it.
+    fn workflows_changed(&self);
+
     /// Sends a dead letter again for `_by`; it is with the broker when this returns `Ok`. By default there is no broker.
     fn replay<'a>(
         &'a self,

@@ -7,6 +7,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod m0001_ledger;
 mod m0003_sessions;
 mod m0004_audit;
+mod m0005_workflows;
 mod m0007_performance;
 mod m0008_deployments;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_ledger::Migration),
             Box::new(m0003_sessions::Migration),
             Box::new(m0004_audit::Migration),
+            Box::new(m0005_workflows::Migration),
             Box::new(m0007_performance::Migration),
             Box::new(m0008_deployments::Migration),
         ]

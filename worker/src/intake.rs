@@ -1,5 +1,6 @@
 //! The way into a worker: tasks to accept, agents to look at. In the embedded default, the API's way as well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -9,7 +10,7 @@ use orchestrator_common::domain::{AgentId, Completion, NewTask, TaskId, Usage};
 use orchestrator_common::ledger::Ingestion;
 use orchestrator_common::messaging::Share;
 use orchestrator_common::telemetry::Span;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Tasks that may wait for the next transaction; who brings more waits.
 const MAX_ARRIVALS: usize = 4_096;
@@ -116,6 +117,7 @@ pub struct Intake {
     notices: mpsc::UnboundedSender<Notice>,
     lifecycle: mpsc::UnboundedSender<AgentId>,
     room: watch::Receiver<bool>,
+    workflows: Arc<Notify>,
 }
 
 /// The other ends of an [`Intake`].
@@ -147,6 +149,7 @@ impl Intake {
                 notices,
                 lifecycle,
                 room,
+                workflows: Arc::default(),
             },
             outlets,
         )
@@ -161,6 +164,16 @@ impl Intake {
     /// Says that the ledger may have more of this worker's tasks than the worker knows.
     pub(crate) fn doubt(&self) {
         let _ = self.notices.send(Notice::Doubt);
+    }
+
+    /// Says that workflows may have something to do.
+    pub(crate) fn workflows_due(&self) {
+        self.workflows.notify_one();
+    }
+
+    /// Returns when workflows may have something to do since the last time.
+    pub(crate) async fn until_workflows_due(&self) {
+        self.workflows.notified().await;
     }
 
     /// Says that a claim ended.
@@ -232,6 +245,10 @@ impl CommandSink for Intake {
 
     fn agent_changed(&self, agent_id: &AgentId) {
         self.reconcile(agent_id.clone());
+    }
+
+    fn workflows_changed(&self) {
+        self.workflows_due();
     }
 
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {

@@ -2,9 +2,9 @@
 //!
 //! One loop (`dispatcher`) speaks to the ledger for all tasks of the process; `executor` runs one task, `lifecycle`
 //! brings agents to what is wanted of them, `sweep` finds what nobody announced, `presence` sees to it that a lost
-//! worker's tasks run elsewhere, and only there, `callbacks` tells outcomes to those who asked for that, and `roll_up` has
-//! summed up how agents do. At full strength, `consume` brings what the broker has, and `announce` tells Redis and the
-//! broker what was recorded.
+//! worker's tasks run elsewhere, and only there, `workflows` advances runs, `callbacks` tells outcomes to those who asked
+//! for that, and `roll_up` has summed up how agents do. At full strength, `consume` brings what the broker has, and
+//! `announce` tells Redis and the broker what was recorded.
 
 mod announce;
 mod application;
@@ -25,6 +25,7 @@ mod schedule;
 mod sweep;
 mod watch;
 mod worker;
+mod workflows;
 
 pub use application::{Application, BuildError};
 pub use intake::Intake;

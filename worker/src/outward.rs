@@ -7,7 +7,7 @@ use orchestrator_common::domain::{
     AgentId, AgentStatus, Claim, NewTask, Settlement, TaskId, TaskRecord, TaskStatus, Timestamp,
     Usage,
 };
-use orchestrator_common::ledger::{Recorded, Started};
+use orchestrator_common::ledger::{Recorded, RunChange, Started};
 use orchestrator_common::waiting::{WaitingReaders, Wake};
 use tokio::sync::Notify;
 
@@ -70,6 +70,15 @@ impl Outward {
         self.owed.notify_one();
         if let Some(announcer) = &self.announcer {
             announcer.look_up(task_ids);
+        }
+    }
+
+    /// A workflow stands somewhere else now.
+    pub(crate) fn run(&self, change: RunChange) {
+        // Readers wait for runs as they do for tasks: under the same kind of identifier.
+        self.wake(TaskId::from(change.run_id.uuid()));
+        if let Some(announcer) = &self.announcer {
+            announcer.run(change);
         }
     }
 

@@ -20,7 +20,9 @@ use crate::intake::{Intake, Outlets};
 use crate::outward::Outward;
 use crate::presence::Standing;
 use crate::schedule::Schedule;
-use crate::{audit_forwarding, callbacks, lifecycle, presence, retention, roll_up, sweep};
+use crate::{
+    audit_forwarding, callbacks, lifecycle, presence, retention, roll_up, sweep, workflows,
+};
 
 /// How long handing back may take when a worker stops.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,6 +167,11 @@ impl Worker {
             background.spawn(audit_forwarding::run(context, service, stop));
         }
         background.spawn(retention::run(Arc::clone(&context), helpers_stop.clone()));
+        background.spawn(workflows::run(
+            Arc::clone(&context),
+            intake.clone(),
+            helpers_stop.clone(),
+        ));
         match context.callbacks.clone() {
             Some(client) => {
                 let (context, stop) = (Arc::clone(&context), helpers_stop.clone());

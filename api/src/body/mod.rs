@@ -3,6 +3,7 @@
 mod open_task;
 mod requests;
 mod task_requests;
+mod workflow_requests;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use crate::problem::ApiError;
 
 pub(crate) use requests::{AgentChoice, StopChoice};
 pub(crate) use task_requests::{NewPriority, RetryWish, TaskBatch};
+pub(crate) use workflow_requests::DefinitionBody;
 
 /// Something that a handler takes as a JSON body.
 pub(crate) trait FromBody: Sized + Send + Sync {

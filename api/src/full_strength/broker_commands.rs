@@ -199,6 +199,10 @@ impl CommandSink for BrokerCommands {
         });
     }
 
+    fn workflows_changed(&self) {
+        self.news.signal(&Control::WorkflowsChanged);
+    }
+
     fn task_changed(&self, change: TaskChange) -> BoxFuture<'_, ()> {
         self.news.tell(change).boxed()
     }

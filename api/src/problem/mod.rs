@@ -6,6 +6,7 @@ mod refusal;
 
 use std::time::Duration;
 
+use orchestrator_common::domain::workflow::{NotDecided, RunId, RunStatus};
 use orchestrator_common::domain::{
     AgentId, DesiredState, Faults, NobodyFits, TaskId, TaskStatus, Wish,
 };
@@ -61,6 +62,31 @@ pub enum ApiError {
     /// No such task.
     #[error("there is no task {0}")]
     NoSuchTask(String),
+    /// No such workflow.
+    #[error("there is no workflow {0}")]
+    NoSuchRun(String),
+    /// No such definition of a workflow, or no such version of it.
+    #[error("there is no definition {0}")]
+    NoSuchDefinition(String),
+    /// The workflow exists and was asked for differently.
+    #[error("workflow {0} already exists and was asked for differently")]
+    RunConflict(RunId),
+    /// The workflow is not in a state that allows this.
+    #[error("workflow {run_id} is {status}: only one that {needed}")]
+    WrongRunStatus {
+        /// The run.
+        run_id: RunId,
+        /// Where it stands.
+        status: RunStatus,
+        /// What it would have to be, and what could then be done.
+        needed: &'static str,
+    },
+    /// The decision was not taken.
+    #[error("{0}")]
+    NotDecided(NotDecided),
+    /// The task is part of a workflow, which looks after it.
+    #[error("the task is part of workflow {0}: resume that")]
+    OfWorkflow(RunId),
     /// No such dead letter.
     #[error("there is no dead letter {0}")]
     NoSuchLetter(String),
@@ -165,6 +191,14 @@ impl ApiError {
             Self::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "no_such_agent", "Agent not found"),
             Self::NoSuchTask(_) => (StatusCode::NOT_FOUND, "no_such_task", "Task not found"),
             Self::NoSuchConversation(_) => (StatusCode::NOT_FOUND, "no_such_conversation", "Conversation not found"),
+            Self::NoSuchRun(_) => (StatusCode::NOT_FOUND, "no_such_workflow", "Workflow not found"),
+            Self::NoSuchDefinition(_) => (StatusCode::NOT_FOUND, "no_such_definition", "Definition not found"),
+            Self::RunConflict(_) => (StatusCode::CONFLICT, "conflict", "The workflow exists and differs"),
+            Self::WrongRunStatus { .. } => (StatusCode::CONFLICT, "wrong_status", "The workflow's status does not allow this"),
+            Self::NotDecided(NotDecided::NoSuchStep) => (StatusCode::NOT_FOUND, "no_such_step", "Step not found"),
+            Self::NotDecided(NotDecided::NotWaiting(_)) => (StatusCode::CONFLICT, "not_waiting", "The step waits for no decision"),
+            Self::NotDecided(NotDecided::Stale) => (StatusCode::CONFLICT, "stale_hash", "Something else is to be approved"),
+            Self::OfWorkflow(_) => (StatusCode::CONFLICT, "of_workflow", "The task is part of a workflow"),
             Self::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter", "Dead letter not found"),
             Self::NotReplayable(_) => (StatusCode::CONFLICT, "not_replayable", "The dead letter cannot be sent again"),
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route", "Not found"),
@@ -202,6 +236,12 @@ impl ApiError {
             | Self::HeadersTooLarge(_)
             | Self::NoSuchAgent(_)
             | Self::NoSuchTask(_)
+            | Self::NoSuchRun(_)
+            | Self::NoSuchDefinition(_)
+            | Self::RunConflict(_)
+            | Self::WrongRunStatus { .. }
+            | Self::NotDecided(_)
+            | Self::OfWorkflow(_)
             | Self::NoSuchLetter(_)
             | Self::NoSuchConversation(_)
             | Self::NotReplayable(_)

@@ -19,7 +19,7 @@ use crate::views::{Answer, Loose, QueryValue, TaskView, WireSchema};
 pub(super) struct GetTask(pub(super) Arc<Service>);
 
 /// How long an answer is held back at most, in seconds.
-struct WaitSeconds(u64);
+pub(super) struct WaitSeconds(pub(super) u64);
 
 impl WireSchema for WaitSeconds {
     fn schema() -> MetaSchema {

@@ -4,6 +4,7 @@ mod agent_metrics;
 mod audit;
 mod change_agent;
 mod change_task;
+mod change_workflow;
 mod cluster;
 mod dead_letters;
 mod execute_intelligent;
@@ -22,6 +23,8 @@ mod start_agent;
 mod stop_agent;
 mod task_events;
 mod unregister_agent;
+mod workflow_definitions;
+mod workflows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,12 +50,19 @@ pub(crate) enum Tag {
     Agents,
     /// Submitting tasks and asking for their outcome.
     Tasks,
+    /// Graphs of tasks and approvals: definitions, runs, decisions.
+    Workflows,
     /// Health and metrics of the service itself.
     Operations,
 }
 
 /// Every documented endpoint. The framework takes tuples of at most 16, so that each group is its own.
-type Endpoints = (AgentEndpoints, TaskEndpoints, OperationEndpoints);
+type Endpoints = (
+    AgentEndpoints,
+    TaskEndpoints,
+    WorkflowEndpoints,
+    OperationEndpoints,
+);
 
 type AgentEndpoints = (
     register_agent::RegisterAgent,
@@ -74,6 +84,12 @@ type TaskEndpoints = (
     get_task::GetTask,
     change_task::ChangeTask,
     task_events::TaskEvents,
+);
+
+type WorkflowEndpoints = (
+    workflows::Workflows,
+    change_workflow::ChangeWorkflow,
+    workflow_definitions::WorkflowDefinitions,
 );
 
 type OperationEndpoints = (
@@ -106,6 +122,11 @@ fn endpoints(service: &Arc<Service>) -> Endpoints {
             get_task::GetTask(service()),
             change_task::ChangeTask(service()),
             task_events::TaskEvents(service()),
+        ),
+        (
+            workflows::Workflows(service()),
+            change_workflow::ChangeWorkflow(service()),
+            workflow_definitions::WorkflowDefinitions(service()),
         ),
         (
             health::HealthEndpoints(service()),

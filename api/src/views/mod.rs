@@ -13,6 +13,8 @@ mod selection;
 mod session;
 mod task;
 mod wire;
+mod workflow;
+mod workflow_lists;
 
 pub(crate) use agent::{AgentChanged, AgentList, AgentView};
 pub(crate) use agent_health::AgentHealthView;
@@ -27,3 +29,7 @@ pub(crate) use selection::{SelectionView, TaskAssigned};
 pub(crate) use session::{ConversationView, SessionCursor, SessionList};
 pub(crate) use task::{TaskAccepted, TaskChanged, TaskList, TaskView, task_address};
 pub(crate) use wire::{Loose, QueryValue, Wire, WireSchema};
+pub(crate) use workflow::{RunAccepted, RunChanged, RunView, run_address, shown_tasks};
+pub(crate) use workflow_lists::{
+    DefinitionCursor, DefinitionList, DefinitionStored, DefinitionView, RunCursor, RunList,
+};

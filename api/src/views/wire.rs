@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use orchestrator_common::domain::workflow::{RunId, RunStatus, StepStatus};
 use orchestrator_common::domain::{
     AgentId, AgentStatus, CallbackStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json,
     SessionId, TaskId, TaskStatus, Timestamp, WorkerId,
@@ -239,6 +240,25 @@ impl WireSchema for Value {
 impl WireSchema for Map<String, Value> {
     fn schema() -> MetaSchema {
         MetaSchema::new("object")
+    }
+}
+
+/// A run of a workflow.
+impl WireSchema for RunId {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "uuid")
+    }
+}
+
+impl WireSchema for RunStatus {
+    fn schema() -> MetaSchema {
+        named(Self::ALL.iter().map(|status| status.as_str()))
+    }
+}
+
+impl WireSchema for StepStatus {
+    fn schema() -> MetaSchema {
+        named(Self::ALL.iter().map(|status| status.as_str()))
     }
 }
 

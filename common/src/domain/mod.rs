@@ -26,6 +26,7 @@ mod submission;
 mod task;
 mod task_document;
 mod timestamp;
+pub mod workflow;
 
 pub use agent::{
     AgentRecord, AgentStatus, AgentTotals, DesiredState, InstanceRecord, InstanceState, Wish,

@@ -246,6 +246,7 @@ impl Unassigned {
             traceparent: None,
             fingerprint: None,
             origin: None,
+            workflow_run_id: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::Url;
 
+use super::workflow::RunId;
 use super::{
     AgentId, InstanceId, Origin, SessionId, TaskError, TaskId, Timestamp, Usage, WorkerId,
 };
@@ -175,6 +176,8 @@ pub struct NewTask {
     pub fingerprint: Option<[u8; 32]>,
     /// Who submitted it, with which request; nobody is known of a task that came before this was stored.
     pub origin: Option<Arc<Origin>>,
+    /// The workflow that it is part of; nobody but the workflow's engine sets it.
+    pub workflow_run_id: Option<RunId>,
 }
 
 impl NewTask {

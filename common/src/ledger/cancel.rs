@@ -8,6 +8,7 @@ use super::callbacks::{Owed, owe};
 use super::convert::{agent_id, name};
 use super::entity::tasks;
 use super::slots::Slots;
+use super::workflows::News;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{AgentId, ErrorCode, TaskError, TaskId, TaskStatus, Timestamp, WorkerId};
 
@@ -167,13 +168,17 @@ pub(super) async fn end_waiting(
         .collect();
     let body = "UPDATE tasks SET status = v.new_status, error_code = v.code, error_message = v.message, \
                 completed_at = v.at FROM v WHERE tasks.task_id = v.id \
-                AND tasks.status IN ('queued', 'scheduled', 'retrying') RETURNING task_id, callback_url";
+                AND tasks.status IN ('queued', 'scheduled', 'retrying') RETURNING task_id, callback_url, workflow_run_id";
     let columns = ["id", "new_status", "code", "message", "at"];
-    let mut owed = Owed::default();
+    let (mut owed, mut news) = (Owed::default(), News::default());
     for statement in rows.into_statements(tx.get_database_backend(), columns, body) {
         for row in tx.query_all_raw(statement).await? {
             owed.note(&row)?;
+            if let Some(run_id) = row.try_get_by_index(2)? {
+                news.add(run_id, row.try_get_by_index(0)?, status, Some(error));
+            }
         }
     }
+    news.store(tx).await?;
     owe(tx, owed, now).await
 }

@@ -10,6 +10,7 @@ use super::callbacks::{Owed, owe};
 use super::convert::{small, text_of};
 use super::rows::{Rows, in_list};
 use super::slots::Slots;
+use super::workflows::News;
 use super::{Ledger, LedgerError, Recorded};
 use crate::domain::{Claim, Completion, Outcome, Settlement, TaskStatus, Timestamp, Usage};
 
@@ -63,8 +64,9 @@ const SESSIONS: &str = "INSERT INTO sessions (task_id, claim, attempt, agent_id,
      ended_at, outcome, tokens_used, cost_estimate, error_code, waited_micros, session_id) SELECT task_id, claim, attempt, \
      agent_id, instance_id, worker_id, started_at, ended_at, outcome, tokens_used, cost_estimate, failed_with, waited";
 
-/// What a recorded task owes: the callback address of one that has its outcome now.
-const OWED: &str = "CASE WHEN completed_at IS NULL THEN NULL ELSE callback_url END";
+/// What a recorded task owes that has its outcome now: its callback, and the news to its workflow.
+const OWED: &str = "CASE WHEN completed_at IS NULL THEN NULL ELSE callback_url END AS owed, \
+     CASE WHEN completed_at IS NULL THEN NULL ELSE workflow_run_id END AS run";
 
 impl Ledger {
     /// Writes settlements and sessions, and frees the slots of what ended.
@@ -97,8 +99,9 @@ impl Ledger {
             );
             decided.push((claim, settlement, usage));
         }
-        let (mut recorded, owed) = record(tx, &decided, now).await?;
+        let (mut recorded, owed, news) = record(tx, &decided, now).await?;
         owe(tx, owed, now).await?;
+        news.store(tx).await?;
         let mut sessions = Rows::new();
         let mut results = Vec::with_capacity(decided.len());
         for (claim, settlement, usage) in decided {
@@ -187,12 +190,13 @@ async fn cancel_requests(
 type Decided = (Claim, Settlement, Usage);
 
 /// Writes the settlements whose claims are current, and returns the number of each claim that was, and the callbacks that
-/// are owed now; with PostgreSQL, in the same way to the server, writes their sessions as well.
+/// are owed now, and what workflows are to learn; with PostgreSQL, in the same way to the server, writes their sessions
+/// as well.
 async fn record(
     tx: &DatabaseTransaction,
     decided: &[Decided],
     now: Timestamp,
-) -> Result<(HashMap<Uuid, u32>, Owed), LedgerError> {
+) -> Result<(HashMap<Uuid, u32>, Owed, News), LedgerError> {
     let backend = tx.get_database_backend();
     let mut once = HashSet::with_capacity(decided.len());
     let decided_once = decided
@@ -212,8 +216,8 @@ async fn record(
         let names = std::array::from_fn(|_| names.next().unwrap_or_default());
         let own = SESSION.map(|name| format!("v.{name}")).join(", ");
         let body = format!(
-            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}, session_id, {OWED} AS owed), \
-             s AS ({SESSIONS}, session_id FROM done WHERE uncounted = 0) SELECT id, owed FROM done"
+            ", done AS ({RECORD} RETURNING v.id, v.uncounted, {own}, session_id, {OWED}), \
+             s AS ({SESSIONS}, session_id FROM done WHERE uncounted = 0) SELECT id, owed, run FROM done"
         );
         rows.into_statements(backend, names, &body)
     } else {
@@ -228,10 +232,15 @@ async fn record(
     };
     let mut taken = HashSet::new();
     let mut owed = Owed::default();
+    let mut runs: HashMap<Uuid, Uuid> = HashMap::new();
     for statement in statements {
         for row in tx.query_all_raw(statement).await? {
-            taken.insert(row.try_get_by_index::<Uuid>(0)?);
+            let task_id = row.try_get_by_index::<Uuid>(0)?;
+            taken.insert(task_id);
             owed.note(&row)?;
+            if let Some(run_id) = row.try_get_by_index(2)? {
+                runs.insert(task_id, run_id);
+            }
         }
     }
     // A batch can hold an old claim and the current one of the same task: the newest is the one that can have matched.
@@ -243,7 +252,21 @@ async fn record(
         let number = newest.entry(claim.task_id.uuid()).or_insert(claim.number);
         *number = claim.number.max(*number);
     }
-    Ok((newest, owed))
+    let mut news = News::default();
+    for (claim, settlement, _) in decided.iter().filter(|_| !runs.is_empty()) {
+        let task_id = claim.task_id.uuid();
+        if let Some(run_id) = runs.get(&task_id)
+            && newest.get(&task_id) == Some(&claim.number)
+        {
+            news.add(
+                *run_id,
+                task_id,
+                settlement.status,
+                settlement.error.as_ref(),
+            );
+        }
+    }
+    Ok((newest, owed, news))
 }
 
 fn settled(

@@ -112,6 +112,7 @@ impl TryFrom<tasks::Model> for TaskRecord {
                     let request_id = row.request_id;
                     Arc::new(Origin { actor, request_id })
                 }),
+                workflow_run_id: row.workflow_run_id.map(Into::into),
             },
         })
     }

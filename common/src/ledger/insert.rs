@@ -9,6 +9,7 @@ use super::audit::ACCEPT;
 use super::convert::{small, text_of};
 use super::rows::Rows;
 use super::{Ledger, LedgerError};
+use crate::domain::workflow::RunId;
 use crate::domain::{
     AuditEntry, AuditOutcome, Claim, NewTask, Origin, TaskId, TaskStatus, Timestamp,
 };
@@ -21,7 +22,7 @@ pub(super) struct Row<'a> {
 }
 
 /// What is written of a task; the last is for its entry in the audit log only.
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 30] = [
     "task_id",
     "agent_id",
     "task_type",
@@ -50,6 +51,7 @@ const COLUMNS: [&str; 29] = [
     "session_id",
     "submitted_by",
     "request_id",
+    "workflow_run_id",
     "noted_at",
 ];
 
@@ -158,6 +160,7 @@ fn values_of(row: &Row<'_>, now: Timestamp) -> [Value; COLUMNS.len()] {
             .into(),
         origin.map(|origin| origin.actor.clone()).into(),
         origin.and_then(|origin| origin.request_id.clone()).into(),
+        task.workflow_run_id.map(RunId::uuid).into(),
         now.as_micros().into(),
     ]
 }

@@ -41,6 +41,7 @@ mod sessions;
 mod slots;
 mod tally;
 mod workers;
+mod workflows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,10 @@ pub use retry::Retried;
 pub use sessions::{SessionPage, SessionPlace, SessionQuery};
 pub use tally::TaskTally;
 pub use workers::{Cluster, WorkerRecord, WorkerSeen};
+pub use workflows::{
+    Advanced, DefinitionPage, DefinitionSummary, Resumed, RunChange, RunDecided, RunPage, RunPlace,
+    RunQuery, RunStarted, Stopped, StoredDefinition,
+};
 
 /// What the ledger decides by.
 #[derive(Clone, Copy, Debug)]

@@ -62,7 +62,8 @@ const TASKS: Walk = Walk {
     time: "submitted_at",
     id: "task_id",
     ended: "completed_at < $1 AND status IN ('completed', 'failed', 'timed_out', 'cancelled') \
-            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.task_id = tasks.task_id AND c.due_at IS NOT NULL)",
+            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.task_id = tasks.task_id AND c.due_at IS NOT NULL) \
+            AND NOT EXISTS (SELECT 1 FROM workflow_runs r WHERE r.run_id = tasks.workflow_run_id AND r.ended_at IS NULL)",
 };
 const SESSIONS: Walk = Walk {
     table: "sessions",

@@ -8,6 +8,7 @@ use super::convert::{agent_id, name, small};
 use super::entity::tasks;
 use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
+use crate::domain::workflow::RunId;
 use crate::domain::{AgentId, TaskId, TaskStatus, Timestamp};
 
 /// Attempts go on counting, so that no attempt of a task looks like an earlier one to its agent; an expiry, which may
@@ -23,6 +24,8 @@ pub enum Retried {
     Now(AgentId),
     /// It has not failed; nothing was changed.
     NotFailed(TaskStatus),
+    /// It is part of this workflow, which has taken its outcome in; nothing was changed.
+    OfWorkflow(RunId),
     /// Its agent is no longer registered; nothing was changed.
     UnknownAgent(AgentId),
     /// There is no such task.
@@ -72,6 +75,9 @@ impl Ledger {
             | TaskStatus::Running
             | TaskStatus::Retrying
             | TaskStatus::Completed => return Ok(Retried::NotFailed(status)),
+        }
+        if let Some(run_id) = row.workflow_run_id {
+            return Ok(Retried::OfWorkflow(run_id.into()));
         }
         let Some(agent) = slots.get_mut(&agent_id).filter(|agent| !agent.is_removed()) else {
             return Ok(Retried::UnknownAgent(agent_id));

@@ -33,6 +33,8 @@ pub enum Control {
         /// The agent.
         agent_id: AgentId,
     },
+    /// Workflows have something to do.
+    WorkflowsChanged,
 }
 
 impl Doorbell {

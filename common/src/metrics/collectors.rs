@@ -48,6 +48,10 @@ pub(super) struct Collectors {
     pub(super) audit_forwarded: IntCounter,
     pub(super) deleted: IntCounterVec,
     pub(super) brain_call: Histogram,
+    pub(super) workflows: IntCounterVec,
+    pub(super) workflow_steps: IntCounter,
+    pub(super) workflow_batch: Histogram,
+    pub(super) workflow_advance: Histogram,
 }
 
 impl Collectors {
@@ -155,6 +159,23 @@ impl Collectors {
                 names::BRAIN_CALL_DURATION_SECONDS,
                 "How long a call of an agent or the Brain Factory took",
                 SLOW,
+            )?,
+            workflows: to.counters(
+                names::WORKFLOWS_TOTAL,
+                "Workflows that reached a status",
+                &["status"],
+            )?,
+            workflow_steps: to
+                .counter(names::WORKFLOW_STEPS_TOTAL, "Steps of workflows that ended")?,
+            workflow_batch: to.histogram(
+                names::WORKFLOW_BATCH_SIZE,
+                "Workflows advanced in one transaction",
+                BATCH,
+            )?,
+            workflow_advance: to.histogram(
+                names::WORKFLOW_ADVANCE_SECONDS,
+                "How long advancing workflows took, a transaction",
+                QUICK,
             )?,
         })
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use prometheus::{Registry, TextEncoder};
 
+use crate::domain::workflow::RunStatus;
 use crate::domain::{CallbackOutcome, ErrorCode, Expiring, TaskStatus};
 use crate::ledger::Ingested;
 use crate::messaging::Reason;
@@ -182,6 +183,24 @@ impl Metrics {
     /// One call of an agent or of the Brain Factory took this long.
     pub fn brain_called(&self, took: Duration) {
         self.with(|all| all.brain_call.observe(took.as_secs_f64()));
+    }
+
+    /// One transaction advanced `runs` workflows and took this long.
+    pub fn workflows_advanced(&self, runs: usize, took: Duration) {
+        self.with(|all| {
+            all.workflow_batch.observe(as_float(runs));
+            all.workflow_advance.observe(took.as_secs_f64());
+        });
+    }
+
+    /// One workflow reached `status`.
+    pub fn workflow_reached(&self, status: RunStatus) {
+        self.with(|all| all.workflows.with_label_values(&[status.as_str()]).inc());
+    }
+
+    /// So many steps of a workflow ended.
+    pub fn workflow_steps_ended(&self, steps: usize) {
+        self.with(|all| all.workflow_steps.inc_by(steps as u64));
     }
 
     /// How many agents of the cluster take tasks.

@@ -50,3 +50,11 @@ pub const AUDIT_FORWARDED_TOTAL: &str = "agent_orchestrator_audit_forwarded_tota
 pub const RETENTION_DELETED_TOTAL: &str = "agent_orchestrator_retention_deleted_total";
 /// How long one call of an agent or the Brain Factory took.
 pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";
+/// Workflows that reached a status in this process.
+pub const WORKFLOWS_TOTAL: &str = "agent_orchestrator_workflows_total";
+/// Steps of workflows that ended in this process.
+pub const WORKFLOW_STEPS_TOTAL: &str = "agent_orchestrator_workflow_steps_total";
+/// Workflows advanced in one transaction.
+pub const WORKFLOW_BATCH_SIZE: &str = "agent_orchestrator_workflow_batch_size";
+/// How long one transaction took that advanced workflows.
+pub const WORKFLOW_ADVANCE_SECONDS: &str = "agent_orchestrator_workflow_advance_seconds";

@@ -30,6 +30,9 @@ fn metrics_with_everything_recorded() -> Metrics {
     metrics.audit_forwarded(8);
     metrics.deleted(Expiring::DeadLetters, 9);
     metrics.brain_called(took);
+    metrics.workflows_advanced(2, took);
+    metrics.workflow_reached(RunStatus::Completed);
+    metrics.workflow_steps_ended(3);
     metrics.set_active_agents(4);
     metrics.set_runnable_tasks(5);
     metrics.set_running_tasks(6);
@@ -70,6 +73,10 @@ fn the_names_and_types_are_the_documented_ones() {
             "agent_orchestrator_total_sessions counter",
             "agent_orchestrator_worker_capacity gauge",
             "agent_orchestrator_worker_in_flight gauge",
+            "agent_orchestrator_workflow_advance_seconds histogram",
+            "agent_orchestrator_workflow_batch_size histogram",
+            "agent_orchestrator_workflow_steps_total counter",
+            "agent_orchestrator_workflows_total counter",
         ]
     );
 }

@@ -51,3 +51,5 @@ mod worker_health;
 mod worker_lifecycle;
 mod worker_sign_on;
 mod worker_tasks;
+mod workflow_ledger;
+mod workflows;

@@ -227,6 +227,7 @@ fn every_signal_has_its_golden_form() {
                 agent_id: agent_id(),
             },
         ),
+        ("control.workflows_changed", Control::WorkflowsChanged),
     ];
     for (name, signal) in signals {
         let outgoing = Outgoing::control(&topology(), &signal).unwrap();

@@ -50,7 +50,7 @@ async fn known(
     let mut unknown: Vec<TaskId> = Vec::new();
     for news in batch {
         match news {
-            News::Task(_) | News::Agent(_) => known.push(news),
+            News::Task(_) | News::Agent(_) | News::Run(_) => known.push(news),
             News::LookUp(task_ids) => unknown.extend(task_ids),
         }
     }
@@ -81,14 +81,14 @@ fn newest(mut batch: Vec<News>) -> Vec<News> {
         .iter()
         .filter_map(|news| match news {
             News::Task(fact) if fact.record.status.is_terminal() => Some(fact.record.task.task_id),
-            News::Task(_) | News::Agent(_) | News::LookUp(_) => None,
+            News::Task(_) | News::Agent(_) | News::LookUp(_) | News::Run(_) => None,
         })
         .collect();
     batch.retain(|news| match news {
         News::Task(fact) => {
             fact.record.status.is_terminal() || !ended.contains(&fact.record.task.task_id)
         }
-        News::Agent(_) | News::LookUp(_) => true,
+        News::Agent(_) | News::LookUp(_) | News::Run(_) => true,
     });
     batch
 }
@@ -106,6 +106,8 @@ async fn write(reach: &Reach, batch: &[News]) {
                 // A change that cannot be written here is seen when the entry runs out.
                 let _ = reach.cache.forget_agent(&event.agent_id).await;
             }
+            // Readers wait for runs as they do for tasks: under the same kind of identifier.
+            News::Run(change) => changed.push(TaskId::from(change.run_id.uuid())),
             News::LookUp(_) => {}
         }
     }

@@ -76,7 +76,7 @@ fn is_lasting(news: &News) -> bool {
     match news {
         News::Task(fact) => fact.record.status.is_terminal(),
         News::Agent(_) => true,
-        News::LookUp(_) => false,
+        News::LookUp(_) | News::Run(_) => false,
     }
 }
 
@@ -88,7 +88,7 @@ fn messages_of(reach: &Reach, news: &News) -> serde_json::Result<[Option<Outgoin
             Ok([Some(message), reply(fact, &event)?])
         }
         News::Agent(event) => Ok([Some(Outgoing::agent_event(&reach.topology, event)?), None]),
-        News::LookUp(_) => Ok([None, None]),
+        News::LookUp(_) | News::Run(_) => Ok([None, None]),
     }
 }
 

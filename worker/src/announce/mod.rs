@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orchestrator_common::cache::Cache;
 use orchestrator_common::domain::{AgentId, AgentStatus, TaskId, TaskRecord, Timestamp};
-use orchestrator_common::ledger::Ledger;
+use orchestrator_common::ledger::{Ledger, RunChange};
 use orchestrator_common::messaging::{AgentEvent, Publisher, Topology};
 use orchestrator_common::metrics::Metrics;
 use tokio::sync::mpsc;
@@ -46,6 +46,8 @@ pub(crate) enum News {
     Agent(AgentEvent),
     /// Tasks have ended; the ledger knows how.
     LookUp(Vec<TaskId>),
+    /// A workflow stands somewhere else now.
+    Run(RunChange),
 }
 
 /// Bytes that an announcement holds on to, given back when it is dropped.
@@ -127,6 +129,10 @@ impl Announcer {
         }
     }
 
+    pub(crate) fn run(&self, change: RunChange) {
+        self.waiting.push(News::Run(change));
+    }
+
     pub(crate) fn agent(&self, agent_id: AgentId, status: AgentStatus, reason: Option<String>) {
         let event = AgentEvent::new(agent_id, status, reason, Timestamp::now());
         self.waiting.push(News::Agent(event));
@@ -153,7 +159,9 @@ impl Waiting {
             News::Task(fact) if fact.record.status.is_terminal() => {
                 fact.weight.all.load(Ordering::Relaxed) <= MAX_WAITING_BYTES
             }
-            News::Task(_) | News::Agent(_) => self.queue.capacity() > MAX_WAITING / 2,
+            News::Task(_) | News::Agent(_) | News::Run(_) => {
+                self.queue.capacity() > MAX_WAITING / 2
+            }
             News::LookUp(_) => true,
         };
         if !fits || self.queue.try_send(news).is_err() {

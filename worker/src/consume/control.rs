@@ -28,6 +28,7 @@ pub(super) async fn run(reception: Arc<Reception>, mut consumer: Consumer) {
                     reception.intake.reconcile(agent_id.clone());
                     reception.intake.ring(agent_id);
                 }
+                Some(Control::WorkflowsChanged) => reception.intake.workflows_due(),
                 None => tracing::debug!("a signal of another version is ignored"),
             }
         }

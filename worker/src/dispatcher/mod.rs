@@ -259,6 +259,9 @@ impl Dispatcher {
         }
         for (ended, recorded) in self.completions.drain(..).zip(&completions) {
             count(&self.context.metrics, recorded);
+            if ended.task.workflow_run_id.is_some() {
+                self.intake.workflows_due();
+            }
             self.context.outward.ended(ended, recorded, now);
         }
         self.schedule
