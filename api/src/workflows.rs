@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use orchestrator_common::domain::workflow::{
-    Decision, Definition, Draft, NewRun, RunId, RunRequest, RunSource, RunStatus,
+    Decision, Draft, RunId, RunRequest, RunSource, RunStatus,
 };
 use orchestrator_common::domain::{Faults, Origin, TaskDocument, TaskId, Timestamp};
 use orchestrator_common::ledger::{Resumed, RunDecided, RunStarted, Stopped};
+use orchestrator_common::messaging::{Command, WorkflowStart};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +25,23 @@ pub(crate) struct Asked {
     pub(crate) fingerprint: [u8; 32],
     pub(crate) traceparent: String,
     pub(crate) origin: Origin,
+    /// The request as it was sent.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A request for somebody else to read, when nothing is wrong with it that can be seen without the ledger.
+fn without_run_id(body: Vec<u8>) -> Result<Value, ApiError> {
+    let mut body: Value = serde_json::from_slice(&body).map_err(|_| ApiError::Internal)?;
+    if let Some(map) = body.as_object_mut() {
+        map.shift_remove("run_id");
+    }
+    match RunRequest::read(body.clone())?.source {
+        RunSource::Inline { draft, .. } => {
+            draft.checked(|_| true, |_| true)?;
+        }
+        RunSource::Stored(..) => {}
+    }
+    Ok(body)
 }
 
 /// A run id from a path; what is not a UUID is the name of no run.
@@ -48,63 +66,43 @@ impl Service {
             (None, run_id) => run_id,
         };
         let run_id = named.unwrap_or_else(RunId::generate);
-        let (named_definition, body, definition) = match request.source {
-            RunSource::Inline { body, draft } => (None, body, self.checked(*draft).await?),
-            RunSource::Stored(name, version) => {
-                let stored = patiently(self.ledger.definition(&name, version)).await?;
-                let Some(stored) = stored else {
-                    let (field, message) = match version {
-                        None => ("name", format!("there is no definition {name}")),
-                        Some(version) => (
-                            "version",
-                            format!("there is no version {version} of {name}"),
-                        ),
-                    };
-                    return Err(Faults::one(field, message).into());
-                };
-                // Agents come and go after a definition was stored.
-                let definition = self.checked(Draft::read(stored.body.clone())).await?;
-                let version = stored.summary.version;
-                (Some((name, version)), stored.body, definition)
-            }
-        };
+        let fingerprint = named.map(|_| asked.fingerprint);
+        let ledger = self.ledger.by(asked.origin.clone());
         let now = Timestamp::now();
-        let run = NewRun {
-            run_id,
-            named: named_definition,
-            body,
-            definition,
-            input: request.input,
-            created_at: now,
-            fingerprint: named.map(|_| asked.fingerprint),
-            traceparent: Some(asked.traceparent),
+        let writing = async {
+            let mut run = patiently(ledger.prepare_run(request, run_id, now)).await??;
+            run.fingerprint = fingerprint;
+            run.traceparent = Some(asked.traceparent.clone());
+            patiently(ledger.start_run(&run, now)).await
         };
-        let ledger = self.ledger.by(asked.origin);
-        match patiently(ledger.start_run(&run, now)).await? {
-            RunStarted::New => {
+        match writing.await {
+            Ok(RunStarted::New) => {
                 self.commands.workflows_changed();
                 Ok((run_id, RunStatus::Running))
             }
-            RunStarted::Repeated(status) => Ok((run_id, status)),
-            RunStarted::Conflict => Err(ApiError::RunConflict(run_id)),
+            Ok(RunStarted::Repeated(status)) => Ok((run_id, status)),
+            Ok(RunStarted::Conflict) => Err(ApiError::RunConflict(run_id)),
+            Err(ApiError::Unavailable(_)) => {
+                // Whoever starts it from the broker looks up what it names; what else is wrong is said here.
+                let start = WorkflowStart {
+                    run_id,
+                    request: without_run_id(asked.body)?,
+                    submitted_at: now,
+                    fingerprint,
+                    traceparent: Some(asked.traceparent),
+                };
+                let command = Command::StartWorkflow(Box::new(start));
+                self.commands.hand_on(command, asked.origin).await?;
+                Ok((run_id, RunStatus::Running))
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// Checks a definition that is to be stored.
     pub(crate) async fn check_definition(&self, body: &Value) -> Result<(), ApiError> {
-        self.checked(Draft::read(body.clone())).await?;
+        patiently(self.ledger.check_draft(Draft::read(body.clone()))).await??;
         Ok(())
-    }
-
-    /// A definition that names only agents and domains that there are.
-    async fn checked(&self, draft: Draft) -> Result<Definition, ApiError> {
-        let agents = patiently(self.ledger.registered_among(draft.agents())).await?;
-        let domains = patiently(self.ledger.agents_of_domains(draft.domains())).await?;
-        let checked = draft.checked(
-            |agent_id| agents.contains(agent_id),
-            |domain| domains.contains_key(domain),
-        );
-        Ok(checked?)
     }
 
     /// A run, once it has ended or `patience` is over.
@@ -198,9 +196,8 @@ impl Service {
         step_id: &str,
         decision: &Decision,
     ) -> Result<RunChanged, ApiError> {
-        let by = origin.actor.clone();
         let ledger = self.ledger.by(origin);
-        let deciding = ledger.decide_step(run_id, step_id, decision, &by, Timestamp::now());
+        let deciding = ledger.decide_step(run_id, step_id, decision, Timestamp::now());
         match patiently(deciding).await? {
             RunDecided::Now => {
                 self.commands.workflows_changed();

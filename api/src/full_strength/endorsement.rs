@@ -46,7 +46,10 @@ impl Endorsement {
             Command::Execute(_)
             | Command::ExecuteBatch(_)
             | Command::CancelTask { .. }
-            | Command::Reprioritise { .. } => Level::Write,
+            | Command::Reprioritise { .. }
+            | Command::StartWorkflow(_)
+            | Command::CancelWorkflow { .. }
+            | Command::ApproveStep { .. } => Level::Write,
             Command::Register(_)
             | Command::Unregister { .. }
             | Command::Start { .. }

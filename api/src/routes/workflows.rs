@@ -63,6 +63,7 @@ impl Workflows {
             fingerprint: idempotency::fingerprint(&caller.name, &body.bytes),
             traceparent: scope.0.traceparent.clone(),
             origin: caller.origin(),
+            body: body.bytes,
         };
         let (run_id, status) = self.0.start_run(body.content, asked).await?;
         let answer = Answer(RunAccepted::new(run_id, status));

@@ -4,9 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::batch::BatchMember;
 use crate::config::Secret;
-use crate::domain::{AgentId, NewTask, Origin, Priority, Registration, Scaling, TaskId};
+use crate::domain::workflow::{Decision, RunId};
+use crate::domain::{AgentId, NewTask, Origin, Priority, Registration, Scaling, TaskId, Timestamp};
 
 /// The version of the message contract that this program speaks.
 pub const VERSION: u64 = 1;
@@ -53,6 +56,12 @@ kinds! {
     Resume = "agent.resume",
     /// Change how much an agent may do at once.
     Scale = "agent.scale",
+    /// Start a workflow.
+    StartWorkflow = "workflow.start",
+    /// Cancel a workflow.
+    CancelWorkflow = "workflow.cancel",
+    /// Decide a step of a workflow.
+    ApproveStep = "workflow.approve",
 }
 
 impl fmt::Display for Kind {
@@ -130,6 +139,37 @@ pub enum Command {
         /// What is to change.
         scaling: Scaling,
     },
+    /// Start a workflow.
+    StartWorkflow(Box<WorkflowStart>),
+    /// Cancel a workflow.
+    CancelWorkflow {
+        /// Which run.
+        run_id: RunId,
+    },
+    /// Decide a step of a workflow.
+    ApproveStep {
+        /// Which run.
+        run_id: RunId,
+        /// Which step, by its name.
+        step_id: String,
+        /// What was decided.
+        decision: Decision,
+    },
+}
+
+/// A workflow that is to be started. Agents and stored definitions are looked up by whoever starts it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkflowStart {
+    /// The run: the sender's choice, or that of whoever read the message.
+    pub run_id: RunId,
+    /// What [`RunRequest`](crate::domain::workflow::RunRequest) reads, without `run_id`.
+    pub request: Value,
+    /// When it was asked for.
+    pub submitted_at: Timestamp,
+    /// SHA-256 of what was asked for, to tell a repeated request from a different one with the same name.
+    pub fingerprint: Option<[u8; 32]>,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
 }
 
 impl Command {
@@ -148,6 +188,9 @@ impl Command {
             Self::Pause { .. } => Kind::Pause,
             Self::Resume { .. } => Kind::Resume,
             Self::Scale { .. } => Kind::Scale,
+            Self::StartWorkflow(_) => Kind::StartWorkflow,
+            Self::CancelWorkflow { .. } => Kind::CancelWorkflow,
+            Self::ApproveStep { .. } => Kind::ApproveStep,
         }
     }
 }
@@ -189,7 +232,10 @@ impl Received {
             | Command::Stop { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
-            | Command::Scale { .. } => {}
+            | Command::Scale { .. }
+            | Command::StartWorkflow(_)
+            | Command::CancelWorkflow { .. }
+            | Command::ApproveStep { .. } => {}
         }
         self.origin = origin;
     }

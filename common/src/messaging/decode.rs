@@ -9,7 +9,9 @@ use super::command::{Command, Kind, Received, VERSION};
 use super::envelope::{Envelope, sent_at, task_id_from};
 use super::outgoing::text_header;
 use super::refusal::{Reason, Refusal};
+use super::workflow_commands::{approve_step, cancel_workflow, start_workflow};
 use crate::config::Secret;
+use crate::domain::workflow::RunId;
 use crate::domain::{
     AgentId, Faults, Fields, MAX_NESTING, NewTask, Priority, Registration, Scaling, Submission,
     SubmissionDefaults, TaskId, Timestamp, nesting_of,
@@ -79,6 +81,13 @@ impl Decoder {
             Kind::Start => agent_only(map).map(|agent_id| Command::Start { agent_id }),
             Kind::Pause => agent_only(map).map(|agent_id| Command::Pause { agent_id }),
             Kind::Resume => agent_only(map).map(|agent_id| Command::Resume { agent_id }),
+            Kind::StartWorkflow => {
+                let message_id = properties.message_id().as_ref().map(|id| id.as_str());
+                let id = || RunId::from(task_id_from(message_id, body).uuid());
+                start_workflow(map, &envelope, sent_at(properties), id, now)
+            }
+            Kind::CancelWorkflow => cancel_workflow(map),
+            Kind::ApproveStep => approve_step(map),
         }
         .map_err(invalid)?;
         Ok(received(command, envelope, properties))
@@ -219,7 +228,7 @@ fn take_agent_id(fields: &mut Fields) -> Option<AgentId> {
 }
 
 /// Ends the reading; a required field that is `None` here has been noted as a fault, so the error is only formal.
-fn finished<T>(fields: Fields, required: Option<T>) -> Result<T, Faults> {
+pub(super) fn finished<T>(fields: Fields, required: Option<T>) -> Result<T, Faults> {
     fields.finish()?;
     required.ok_or_else(|| Faults::one("", "is incomplete"))
 }
@@ -270,7 +279,7 @@ fn scale(map: Map<String, Value>) -> Result<Command, Faults> {
     finished(fields, agent_id).map(|agent_id| Command::Scale { agent_id, scaling })
 }
 
-fn from_hex(text: &str) -> Option<[u8; 32]> {
+pub(super) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;

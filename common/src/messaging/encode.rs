@@ -10,6 +10,7 @@ use super::command::{Command, Kind, VERSION};
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::topology::Topology;
+use super::workflow_commands::{approval_body, workflow_body};
 use crate::domain::{AgentId, NewTask, Priority, Registration, SessionId, TaskId, Timestamp};
 
 impl Outgoing {
@@ -37,14 +38,19 @@ impl Outgoing {
             | Command::Stop { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
-            | Command::Scale { .. } => {
+            | Command::Scale { .. }
+            | Command::StartWorkflow(_)
+            | Command::CancelWorkflow { .. }
+            | Command::ApproveStep { .. } => {
                 let body = serde_json::to_vec(&body_of(command))?;
-                Ok(Self::to_workers(
-                    topology,
-                    command.kind(),
-                    Uuid::now_v7(),
-                    body,
-                ))
+                let trace = match command {
+                    Command::StartWorkflow(start) => start.traceparent.as_deref(),
+                    _ => None,
+                };
+                Ok(
+                    Self::to_workers(topology, command.kind(), Uuid::now_v7(), body)
+                        .with_headers(trace.map(|context| ("traceparent", context))),
+                )
             }
         }
     }
@@ -207,6 +213,15 @@ fn body_of(command: &Command) -> Value {
             json!({"version": VERSION, "kind": kind, "task_id": task_id, "priority": priority})
         }
         Command::Register(registration) => register(registration, kind),
+        Command::StartWorkflow(start) => workflow_body(start),
+        Command::CancelWorkflow { run_id } => {
+            json!({"version": VERSION, "kind": kind, "run_id": run_id})
+        }
+        Command::ApproveStep {
+            run_id,
+            step_id,
+            decision,
+        } => approval_body(*run_id, step_id, decision),
         Command::Unregister { agent_id }
         | Command::Start { agent_id }
         | Command::Pause { agent_id }
@@ -263,6 +278,6 @@ fn register(registration: &Registration, kind: &str) -> Value {
     Value::Object(body)
 }
 
-fn to_hex(bytes: &[u8; 32]) -> String {
+pub(super) fn to_hex(bytes: &[u8; 32]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,9 +9,11 @@ use super::command::VERSION;
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::topology::Topology;
+use crate::domain::workflow::{RunId, RunStatus};
 use crate::domain::{
     AgentId, AgentStatus, Json, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp,
 };
+use crate::ledger::RunChange;
 
 /// Names every event's fact; see the `message_id` methods.
 const FACTS: Uuid = Uuid::from_u128(0x9b0d_4a54_62c7_5f1e_8b3a_0e5d_71f4_2c96);
@@ -133,7 +135,64 @@ impl AgentEvent {
     }
 }
 
+/// Something that happened to a workflow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkflowEvent {
+    /// The version of the contract.
+    pub version: u64,
+    /// `workflow.` and the status.
+    pub event: String,
+    /// The run.
+    pub run_id: RunId,
+    /// The stored definition that it follows.
+    pub name: Option<String>,
+    /// Where it stands now.
+    pub status: RunStatus,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it happened, as the ledger recorded it.
+    pub at: Timestamp,
+}
+
+impl WorkflowEvent {
+    /// The event for a run that stands somewhere else now; `None` when it stands where it stood.
+    #[must_use]
+    pub fn of(change: &RunChange) -> Option<Self> {
+        (change.before != change.status).then(|| Self {
+            version: VERSION,
+            event: format!("workflow.{}", change.status),
+            run_id: change.run_id,
+            name: change.name.as_ref().map(ToString::to_string),
+            status: change.status,
+            error: change.error.clone(),
+            at: change.at,
+        })
+    }
+
+    /// The same for the same fact, whoever tells it how often.
+    #[must_use]
+    pub fn message_id(&self) -> Uuid {
+        let fact = format!(
+            "workflow:{}:{}:{}",
+            self.run_id,
+            self.status,
+            self.at.as_micros()
+        );
+        Uuid::new_v5(&FACTS, fact.as_bytes())
+    }
+}
+
 impl Outgoing {
+    /// A workflow event, with routing key `workflow.<status>.<run_id>`.
+    ///
+    /// # Errors
+    /// When the event holds something that JSON cannot express.
+    pub fn workflow_event(topology: &Topology, event: &WorkflowEvent) -> serde_json::Result<Self> {
+        let key = format!("{}.{}", event.event, event.run_id);
+        let body = serde_json::to_vec(event)?;
+        Ok(published(topology, &key, event.message_id(), body))
+    }
+
     /// A task event, with routing key `task.<status>.<agent_id>`.
     ///
     /// The agent id stands there as it is, so each of its dots begins another word: bind `task.completed.#` for all

@@ -19,13 +19,14 @@ mod share;
 mod signal;
 mod supervisor;
 mod topology;
+mod workflow_commands;
 
 pub use batch::BatchMember;
-pub use command::{Command, Kind, Received, VERSION};
+pub use command::{Command, Kind, Received, VERSION, WorkflowStart};
 pub use consumer::{Consumer, Message};
 pub use dead_letters::read_dead_letter;
 pub use decode::{DEFAULT_MAX_BODY_BYTES, Decoder};
-pub use event::{AgentEvent, TaskEvent};
+pub use event::{AgentEvent, TaskEvent, WorkflowEvent};
 pub use link::{Broker, LinkError};
 pub use outgoing::Outgoing;
 pub use publisher::{PublishError, Publisher, PublisherOptions};

@@ -53,6 +53,10 @@ reasons! {
     UnknownTask = "unknown_task", 404, "The task does not exist";
     /// The identifier belongs to a task that was asked for differently.
     Conflict = "conflict", 409, "The task exists and was asked for differently";
+    /// The workflow does not exist.
+    UnknownWorkflow = "unknown_workflow", 404, "The workflow does not exist";
+    /// What there is does not allow it: a workflow that has ended, a step that waits for no such decision.
+    NotPossible = "not_possible", 409, "What there is does not allow this";
     /// A token is needed and is missing, wrong or not sufficient.
     Unauthorized = "unauthorized", 401, "The message is not authorised";
 }

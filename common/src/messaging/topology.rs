@@ -21,7 +21,7 @@ const DELIVERY_LIMIT: i64 = 1_000;
 pub enum Source {
     /// Commands `task.*`.
     Tasks,
-    /// Commands `agent.*`.
+    /// Commands `agent.*` and `workflow.*`.
     Lifecycle,
     /// "Agent X has runnable work", for whichever worker has room.
     Doorbell,
@@ -147,10 +147,15 @@ impl Topology {
             .await?;
         bind(channel, &self.dead_letter, &self.dead, "").await?;
 
-        for (queue, pattern) in [(&self.tasks, "task.*"), (&self.lifecycle, "agent.*")] {
+        for (queue, patterns) in [
+            (&self.tasks, &["task.*"][..]),
+            (&self.lifecycle, &["agent.*", "workflow.*"]),
+        ] {
             self.durable_queue(channel, queue, self.command_queue_arguments())
                 .await?;
-            bind(channel, queue, &self.commands, pattern).await?;
+            for pattern in patterns {
+                bind(channel, queue, &self.commands, pattern).await?;
+            }
         }
 
         // Durable although its messages are not: RabbitMQ 4 deprecates transient shared queues.

@@ -52,4 +52,5 @@ mod worker_lifecycle;
 mod worker_sign_on;
 mod worker_tasks;
 mod workflow_ledger;
+mod workflow_messages;
 mod workflows;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use orchestrator_common::config::{RabbitMqSettings, Secret};
+use orchestrator_common::domain::workflow::{Decision, DefinitionName, RunId, RunStatus, Verdict};
 use orchestrator_common::domain::{
     AgentId, AgentStatus, ErrorCode, NewTask, Origin, Priority, Registration, Scaling, Submission,
     SubmissionDefaults, TaskError, TaskId, TaskRecord, TaskStatus, Timestamp, Usage, WorkerId,
 };
+use orchestrator_common::ledger::RunChange;
 use orchestrator_common::messaging::{
     AgentEvent, Command, Control, Decoder, Doorbell, Kind, Outgoing, Reason, Received, Refusal,
-    TaskEvent, Topology,
+    TaskEvent, Topology, WorkflowEvent, WorkflowStart,
 };
 use orchestrator_tests::any_json::any_json;
 use proptest::prelude::*;
@@ -123,6 +125,25 @@ fn commands() -> Vec<Command> {
                 max_concurrent_sessions: Some(20),
             },
         },
+        Command::StartWorkflow(Box::new(WorkflowStart {
+            run_id: RunId::from(task_id.uuid()),
+            request: json!({"name": "underwriting", "input": {"applicant": "APP001"}, "version": 2}),
+            submitted_at: now(),
+            fingerprint: Some([0xab; 32]),
+            traceparent: full_task().traceparent,
+        })),
+        Command::CancelWorkflow {
+            run_id: RunId::from(task_id.uuid()),
+        },
+        Command::ApproveStep {
+            run_id: RunId::from(task_id.uuid()),
+            step_id: "sign_off".to_owned(),
+            decision: Decision {
+                verdict: Verdict::Approve,
+                hash: "2c26b46b68ffc68ff99b453c1d304134".to_owned(),
+                comment: Some("income verified".to_owned()),
+            },
+        },
     ]
 }
 
@@ -202,6 +223,27 @@ fn every_event_has_its_golden_form() {
         assert_eq!((reply.exchange(), reply.routing_key()), ("", "answers"));
         assert_eq!(reply.body(), outgoing.body());
     }
+    let change = RunChange {
+        run_id: RunId::from(task_id().uuid()),
+        name: DefinitionName::parse("underwriting"),
+        before: RunStatus::Failing,
+        status: RunStatus::Failed,
+        error: Some("step credit failed: no data".to_owned()),
+        steps_ended: 1,
+        at: now(),
+    };
+    let outgoing =
+        Outgoing::workflow_event(&topology(), &WorkflowEvent::of(&change).unwrap()).unwrap();
+    assert_golden("event.workflow.failed", &outgoing);
+    assert_eq!(
+        outgoing.routing_key(),
+        format!("workflow.failed.{}", change.run_id)
+    );
+    let unchanged = RunChange {
+        before: RunStatus::Failed,
+        ..change
+    };
+    assert!(WorkflowEvent::of(&unchanged).is_none());
     let active = AgentEvent::new(agent_id(), AgentStatus::Active, None, now());
     let outgoing = Outgoing::agent_event(&topology(), &active).unwrap();
     assert_golden("event.agent.active", &outgoing);
@@ -262,7 +304,7 @@ fn a_refusal_is_answered_with_every_fault_by_field() {
 fn field_names(value: &Value, names: &mut BTreeSet<String>) {
     for (name, value) in value.as_object().into_iter().flatten() {
         names.insert(name.clone());
-        let free = ["task_data", "metadata", "brain_config", "result"];
+        let free = ["task_data", "metadata", "brain_config", "result", "input"];
         if !free.contains(&name.as_str()) {
             field_names(value, names);
         }

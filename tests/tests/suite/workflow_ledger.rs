@@ -6,7 +6,7 @@ use orchestrator_common::domain::workflow::{
     Decision, Draft, NewRun, NotDecided, RunId, RunRecord, RunStatus, StepStatus, Verdict,
 };
 use orchestrator_common::domain::{
-    AgentId, Claim, Outcome, Registration, TaskId, TaskStatus, Timestamp, WorkerId,
+    AgentId, Claim, Origin, Outcome, Registration, TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use orchestrator_common::ledger::{
     Advanced, Cancelled, Ledger, Resumed, Retried, RunDecided, RunQuery, RunStarted, Stopped,
@@ -320,14 +320,18 @@ async fn a_question_is_answered_once(test: &TestLedger) {
         .clone()
         .unwrap()
         .hash;
+    let alice = ledger.by(Origin {
+        actor: "alice".to_owned(),
+        request_id: None,
+    });
     let decide = async |hash: &str, verdict| {
         let decision = Decision {
             verdict,
             hash: hash.to_owned(),
             comment: None,
         };
-        ledger
-            .decide_step(run_id, "ask", &decision, "alice", Timestamp::now())
+        alice
+            .decide_step(run_id, "ask", &decision, Timestamp::now())
             .await
             .unwrap()
     };

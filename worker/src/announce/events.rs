@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator_common::messaging::{Outgoing, PublishError, TaskEvent};
+use orchestrator_common::messaging::{Outgoing, PublishError, TaskEvent, WorkflowEvent};
 use tokio::sync::mpsc;
 
 use super::{Fact, MAX_BATCH, News, Reach};
@@ -76,7 +76,8 @@ fn is_lasting(news: &News) -> bool {
     match news {
         News::Task(fact) => fact.record.status.is_terminal(),
         News::Agent(_) => true,
-        News::LookUp(_) | News::Run(_) => false,
+        News::Run(_) => true,
+        News::LookUp(_) => false,
     }
 }
 
@@ -88,7 +89,12 @@ fn messages_of(reach: &Reach, news: &News) -> serde_json::Result<[Option<Outgoin
             Ok([Some(message), reply(fact, &event)?])
         }
         News::Agent(event) => Ok([Some(Outgoing::agent_event(&reach.topology, event)?), None]),
-        News::LookUp(_) | News::Run(_) => Ok([None, None]),
+        News::Run(change) => {
+            let event = WorkflowEvent::of(change);
+            let message = event.map(|event| Outgoing::workflow_event(&reach.topology, &event));
+            Ok([message.transpose()?, None])
+        }
+        News::LookUp(_) => Ok([None, None]),
     }
 }
 

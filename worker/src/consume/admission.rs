@@ -97,7 +97,10 @@ const fn level_of(command: &Command) -> Level {
         Command::Execute(_)
         | Command::ExecuteBatch(_)
         | Command::CancelTask { .. }
-        | Command::Reprioritise { .. } => Level::Write,
+        | Command::Reprioritise { .. }
+        | Command::StartWorkflow(_)
+        | Command::CancelWorkflow { .. }
+        | Command::ApproveStep { .. } => Level::Write,
         Command::Register(_)
         | Command::Unregister { .. }
         | Command::Start { .. }

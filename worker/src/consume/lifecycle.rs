@@ -12,6 +12,7 @@ use orchestrator_common::messaging::{
 };
 
 use super::reception::Reception;
+use super::workflows;
 
 /// The most messages that are taken at a time.
 const BATCH: usize = 32;
@@ -40,6 +41,10 @@ enum Done {
     Unknown(AgentId),
     /// It asks for what there is not.
     Invalid(Faults),
+    /// What is wanted of a workflow is in the ledger.
+    WorkflowChanged,
+    /// It cannot be.
+    Refused(Refusal),
 }
 
 async fn handle(reception: &Reception, message: Message) {
@@ -70,6 +75,12 @@ async fn handle(reception: &Reception, message: Message) {
             ack_all(vec![message]).await;
             return;
         }
+        Some(Ok(Done::WorkflowChanged)) => {
+            reception.intake.workflows_due();
+            ack_all(vec![message]).await;
+            return;
+        }
+        Some(Ok(Done::Refused(refusal))) => refusal,
         Some(Ok(Done::Unknown(agent_id))) => Refusal::new(
             Reason::UnknownAgent,
             format!("agent {agent_id} is not registered"),
@@ -89,6 +100,13 @@ async fn wake(reception: &Reception, agent_id: AgentId) {
     {
         // A lost signal only delays.
         let _ = reception.publisher.publish(signal).await;
+    }
+}
+
+fn done(changed: Result<(), Refusal>) -> Done {
+    match changed {
+        Ok(()) => Done::WorkflowChanged,
+        Err(refusal) => Done::Refused(refusal),
     }
 }
 
@@ -118,6 +136,16 @@ async fn carry_out(
         Command::Pause { agent_id } => wish(ledger, agent_id, Wish::Pause).await,
         Command::Resume { agent_id } => wish(ledger, agent_id, Wish::Resume).await,
         Command::Scale { agent_id, scaling } => scale(ledger, agent_id, *scaling).await,
+        Command::StartWorkflow(start) => workflows::start(ledger, start).await.map(done),
+        Command::CancelWorkflow { run_id } => workflows::cancel(ledger, *run_id).await.map(done),
+        Command::ApproveStep {
+            run_id,
+            step_id,
+            decision,
+        } => {
+            let decided = workflows::decide(ledger, *run_id, step_id, decision);
+            decided.await.map(done)
+        }
         Command::Execute(_)
         | Command::ExecuteBatch(_)
         | Command::CancelTask { .. }

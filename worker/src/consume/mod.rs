@@ -1,4 +1,4 @@
-//! What the broker brings: tasks and commands on them, commands on agents, doorbells, and signals for every worker.
+//! What the broker brings: tasks and commands on them, commands on agents and workflows, doorbells, and signals for every worker.
 //!
 //! One loop per queue. A message is acknowledged once its effect is in the ledger, dead-lettered when it never can be,
 //! and otherwise left with the broker, which gives it to another worker when this one goes away.
@@ -9,6 +9,7 @@ mod doorbell;
 mod lifecycle;
 mod reception;
 mod tasks;
+mod workflows;
 
 use std::sync::Arc;
 

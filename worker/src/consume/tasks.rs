@@ -196,9 +196,12 @@ async fn carry_out(reception: &Reception, ledger: &Ledger, message: Message, com
         | Command::Stop { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }
-        | Command::Scale { .. } => Some(Err(Refusal::new(
+        | Command::Scale { .. }
+        | Command::StartWorkflow(_)
+        | Command::CancelWorkflow { .. }
+        | Command::ApproveStep { .. } => Some(Err(Refusal::new(
             Reason::UnknownKind,
-            "commands on agents do not belong into the task queue",
+            "commands on agents and workflows do not belong into the task queue",
         ))),
     };
     match done {

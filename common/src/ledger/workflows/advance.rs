@@ -53,6 +53,8 @@ pub struct RunChange {
     pub error: Option<String>,
     /// How many of its steps have ended since.
     pub steps_ended: usize,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What advancing due runs came to.
@@ -139,7 +141,7 @@ impl Ledger {
         store(&tx, &runs, now).await?;
         tx.commit().await?;
         Ok(Advanced {
-            runs: runs.iter().map(Locked::change).collect(),
+            runs: runs.iter().map(|run| run.change(now)).collect(),
             agents,
             to_reconcile,
             cancelled,
@@ -158,7 +160,7 @@ impl Locked {
         })
     }
 
-    fn change(&self) -> RunChange {
+    fn change(&self, at: Timestamp) -> RunChange {
         let over = |state: &RunState| {
             state
                 .steps
@@ -182,6 +184,7 @@ impl Locked {
             status: self.status,
             error,
             steps_ended: over(&self.state).saturating_sub(over(&self.record.state)),
+            at,
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::domain::workflow::{
     Decision, NotDecided, RunId, RunRecord, RunStatus, cancel, decide, resume,
 };
 
+/// Who decided, when it is not known who asks.
+const NOBODY: &str = "unknown";
+
 /// What became of the wish to cancel a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -89,7 +92,7 @@ impl Ledger {
         .await
     }
 
-    /// Takes a decision in, once; `by` is who decided.
+    /// Takes a decision in, once; who decided is whoever asks (see [`Self::by`]).
     ///
     /// # Errors
     /// When the ledger does not take it.
@@ -98,10 +101,9 @@ impl Ledger {
         run_id: RunId,
         step_id: &str,
         decision: &Decision,
-        by: &str,
         now: Timestamp,
     ) -> Result<RunDecided, LedgerError> {
-        self.within(|db| self.decide_at_once(db, run_id, step_id, decision, by, now))
+        self.within(|db| self.decide_at_once(db, run_id, step_id, decision, now))
             .await
     }
 
@@ -111,7 +113,6 @@ impl Ledger {
         run_id: RunId,
         step_id: &str,
         decision: &Decision,
-        by: &str,
         now: Timestamp,
     ) -> Result<RunDecided, LedgerError> {
         let tx = db.begin().await?;
@@ -125,6 +126,10 @@ impl Ledger {
             state,
             ..
         } = &mut run;
+        let by = self
+            .origin
+            .as_ref()
+            .map_or(NOBODY, |origin| origin.actor.as_str());
         let decided = decide(
             summary.status,
             state,

@@ -8,6 +8,7 @@ mod change;
 mod definitions;
 mod effects;
 mod inbox;
+mod prepare;
 mod read;
 mod rows;
 mod start;
