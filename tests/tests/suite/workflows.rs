@@ -303,3 +303,23 @@ async fn what_there_is_not_cannot_be_read_or_changed(surface: &Surface) -> anyho
     assert_eq!(definition.status, 404);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_of_the_documentation_runs() -> anyhow::Result<()> {
+    let strength = orchestrator_tests::surface::Strength::Embedded;
+    orchestrator_tests::surface::run(strength, &[], async |surface| {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let script = root.join("../docs/examples/underwriting-workflow/run");
+        let mut run = std::process::Command::new("bash");
+        run.arg(script)
+            .env("ORCHESTRATOR_URL", format!("http://{}", surface.api.address()));
+        let output = tokio::task::spawn_blocking(move || run.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::ensure!(output.status.success(), "{said}{complained}");
+        let wanted = "The run is completed: \"output\":{\"decision\":\"approve\",\"signed_by\":\"anonymous\"}";
+        anyhow::ensure!(said.contains(wanted), "{said}");
+        Ok(())
+    })
+    .await
+}
