@@ -53,4 +53,5 @@ mod worker_sign_on;
 mod worker_tasks;
 mod workflow_ledger;
 mod workflow_messages;
+mod workflow_properties;
 mod workflows;
