@@ -1,11 +1,13 @@
 //! `orchestrator-api`: the HTTP API between PostgreSQL, RabbitMQ and Redis.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use orchestrator_api::FullStrength;
 use orchestrator_common::config::Settings;
+use orchestrator_common::health::probe;
 use orchestrator_common::signals::cancel_on_signal;
 use orchestrator_common::telemetry::{self, TelemetryOptions};
 use tokio::net::TcpListener;
@@ -18,13 +20,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// PostgreSQL, RabbitMQ or Redis are down, and accepts tasks while any one of them is.
 #[derive(Debug, Parser)]
 #[command(name = "orchestrator-api", version)]
-struct Cli {}
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Ask the API that runs here how it is, at AGENT_ORCHESTRATOR_PORT; fails when it cannot do its job
+    Health,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
-    match serve().await {
-        Ok(()) => ExitCode::SUCCESS,
+    let result = match Cli::parse().command {
+        None => serve().await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Health) => health(),
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -50,6 +64,16 @@ async fn serve() -> anyhow::Result<()> {
     tracing::info!(address = %api.local_address(), "listening");
     api.run_until_stopped(shutdown).await?;
     Ok(())
+}
+
+/// Before the runtime has anything else to do: asking blocks.
+fn health() -> anyhow::Result<ExitCode> {
+    let http = Settings::from_process_environment()?.http;
+    let answer = probe::ask(&http.host, http.port)
+        .with_context(|| format!("no API answers at port {}", http.port))?;
+    // Who closed standard output has the code.
+    let _ = writeln!(std::io::stdout(), "{}", answer.report);
+    Ok(ExitCode::from(u8::from(!answer.able)))
 }
 
 #[allow(

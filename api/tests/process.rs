@@ -103,3 +103,28 @@ fn a_bad_setting_stops_it_with_one_line_that_names_the_variable() {
         "orchestrator-api: RABBITMQ_PORT must be a whole number from 1 to 65535\n"
     );
 }
+
+#[tokio::test]
+async fn it_can_be_asked_how_it_is_with_the_same_binary() {
+    let api = start();
+    let port = api.address.rsplit(':').next().unwrap().to_owned();
+    let asked = async |port: String| {
+        let mut ask = command();
+        ask.env("AGENT_ORCHESTRATOR_PORT", port).arg("health");
+        tokio::task::spawn_blocking(move || ask.output().unwrap())
+            .await
+            .unwrap()
+    };
+    // Nothing is behind it, so that it can do nothing.
+    let unable = asked(port).await;
+    assert_eq!(unable.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&unable.stdout).unwrap();
+    assert_eq!(report["status"], "unhealthy");
+    let gone = asked(closed_port()).await;
+    assert_eq!(gone.status.code(), Some(1));
+    let said = String::from_utf8(gone.stderr).unwrap();
+    assert!(
+        said.starts_with("orchestrator-api: no API answers at port"),
+        "{said}"
+    );
+}

@@ -92,7 +92,7 @@ class Values(unittest.TestCase):
             depth = len(key[1])
             if handed_on is not None and depth > handed_on:
                 continue
-            handed_on = depth if key[2] in ("resources", "podSecurityContext") else None
+            handed_on = depth if key[2] in ("resources", "podSecurityContext", "labels") else None
             if key[3] or handed_on is not None:
                 with self.subTest(line):
                     self.assertTrue(lines[number - 1].lstrip().startswith("#"), "has no comment")

@@ -85,6 +85,8 @@ FULL = {
     },
     "ingress": {"enabled": True, "host": "agents.example"},
     "serviceMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboards": {"enabled": True, "labels": {"grafana_dashboard": "1", "folder": "agents"}},
 }
 FULL_MATRIX = {
     "backends": BACKENDS, "built in": BUILT_IN, "encrypted": ENCRYPTED, "operators": OPERATORS, "address": ADDRESS,

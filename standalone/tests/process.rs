@@ -343,6 +343,29 @@ async fn a_task_that_outlasts_the_grace_period_is_handed_back_without_costing_an
     assert_eq!(second.until(&task, "completed").await["attempt"], 1);
 }
 
+#[tokio::test]
+async fn it_can_be_asked_how_it_is_with_the_same_binary() {
+    let data = Folder::new();
+    let running = Running::start(&data.0);
+    let ask = |url: &str| {
+        let mut ask = command(&data.0);
+        ask.args(["health", "--url", url]).output().unwrap()
+    };
+    let able = ask(&running.url);
+    let report: Value = serde_json::from_slice(&able.stdout).unwrap();
+    assert!(able.status.success(), "{report}");
+    assert_eq!(report["status"], "healthy");
+    let url = running.url.clone();
+    drop(running);
+    let gone = ask(&url);
+    assert_eq!(gone.status.code(), Some(1));
+    let said = String::from_utf8(gone.stderr).unwrap();
+    assert!(
+        said.starts_with("agent-orchestrator: nobody answers at"),
+        "{said}"
+    );
+}
+
 fn output_of(mut command: Command) -> (bool, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.success(), String::from_utf8(stderr).unwrap())

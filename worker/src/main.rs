@@ -1,11 +1,12 @@
 //! `orchestrator-worker`: takes tasks from RabbitMQ and runs them on their agents.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use orchestrator_common::config::{Settings, WorkerSettings};
+use orchestrator_common::health::probe;
 use orchestrator_common::signals::cancel_on_signal;
 use orchestrator_common::telemetry::{self, TelemetryOptions};
 use orchestrator_worker::Application;
@@ -18,13 +19,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A worker of the Agent Orchestrator, configured by environment variables (see the README). More workers take on more.
 #[derive(Debug, Parser)]
 #[command(name = "orchestrator-worker", version)]
-struct Cli {}
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Ask the worker that runs here how it is, at WORKER_HEALTH_PORT; fails when it cannot run tasks
+    Health,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
-    match work().await {
-        Ok(()) => ExitCode::SUCCESS,
+    let result = match Cli::parse().command {
+        None => work().await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Health) => health(),
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -73,6 +86,20 @@ async fn bind_health(settings: &WorkerSettings) -> anyhow::Result<Option<TcpList
             )
         }),
     }
+}
+
+/// Before the runtime has anything else to do: asking blocks.
+fn health() -> anyhow::Result<ExitCode> {
+    let settings = Settings::from_process_environment()?.worker;
+    let port = settings
+        .health_port
+        .context("WORKER_HEALTH_PORT must be a port: with 0 a worker says nowhere how it is")?
+        .get();
+    let answer = probe::ask(&settings.health_host, port)
+        .with_context(|| format!("no worker answers at port {port}"))?;
+    // Who closed standard output has the code.
+    let _ = writeln!(io::stdout(), "{}", answer.report);
+    Ok(ExitCode::from(u8::from(!answer.able)))
 }
 
 #[allow(

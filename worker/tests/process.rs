@@ -76,6 +76,11 @@ fn without_any_server_it_is_alive_and_not_ready_and_stops_in_order() {
     let (status, ready) = get(port, "/health/ready").unwrap();
     assert_eq!(status, 503, "{ready}");
     assert!(ready.contains(r#""status":"starting""#), "{ready}");
+    let mut ask = command(port);
+    let asked = ask.arg("health").stdout(Stdio::piped()).output().unwrap();
+    let report = String::from_utf8(asked.stdout).unwrap();
+    assert_eq!(asked.status.code(), Some(1), "{report}");
+    assert!(report.contains(r#""status":"starting""#), "{report}");
     let pid = running.0.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     let ended = eventually("it stops", || running.0.try_wait().unwrap());

@@ -2,6 +2,7 @@
 
 mod board;
 mod checks;
+pub mod probe;
 
 use std::fmt;
 use std::time::{Duration, Instant};

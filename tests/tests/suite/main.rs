@@ -41,6 +41,7 @@ mod messaging_publisher;
 mod messaging_settle;
 mod presence;
 mod retention;
+mod scaling;
 mod task_batches;
 mod task_changes;
 mod task_waiting;
