@@ -28,7 +28,7 @@ mod workflows;
 
 pub use application::{ApiContext, Application, Limits};
 pub use auth::Level;
-pub use full_strength::{BuildError, FullStrength};
+pub use full_strength::{BuildError, FullStrength, RunError};
 pub use health::{Carries, Dependency};
 pub use problem::{ApiError, FieldFault, Problem};
 pub use routes::openapi_document;

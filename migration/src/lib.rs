@@ -10,6 +10,8 @@ mod m0004_audit;
 mod m0005_workflows;
 mod m0007_performance;
 mod m0008_deployments;
+pub mod readiness;
+pub mod schema;
 
 /// Every migration, oldest first.
 #[derive(Debug)]

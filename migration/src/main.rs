@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use orchestrator_common::config::{Secret, Settings};
-use orchestrator_migration::{Migrator, MigratorTrait};
+use orchestrator_migration::schema;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 
 /// How long the server may take to accept the connection.
@@ -34,7 +34,7 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
-    /// Show every migration and whether it is applied; changes nothing
+    /// Show every migration and whether it is applied, pending, or applied by a later version; changes nothing
     Status,
 }
 
@@ -55,11 +55,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up => {
             lock(&ledger).await?;
-            Migrator::up(&ledger, None).await?;
+            schema::bring_up(&ledger).await?;
         }
         Command::Down { steps } => {
             lock(&ledger).await?;
-            Migrator::down(&ledger, Some(steps)).await?;
+            schema::take_back(&ledger, steps).await?;
         }
         Command::Status => {}
     }
@@ -100,13 +100,8 @@ async fn lock(ledger: &DatabaseConnection) -> anyhow::Result<()> {
 
 async fn show(ledger: &DatabaseConnection) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    for migration in Migrator::get_migration_with_status_read_only(ledger).await? {
-        writeln!(
-            out,
-            "{:<8} {}",
-            migration.status().to_string().to_lowercase(),
-            migration.name()
-        )?;
+    for migration in schema::list(ledger).await? {
+        writeln!(out, "{:<8} {}", migration.state, migration.name)?;
     }
     Ok(())
 }

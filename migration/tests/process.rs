@@ -46,6 +46,48 @@ fn status(applied: usize) -> String {
     lines.collect()
 }
 
+/// Leaves behind what a later version's orchestrator-migrate would.
+fn apply_later(url: &str, name: &str) {
+    let (url, name) = (url.to_owned(), name.to_owned());
+    let insert = async move {
+        let ledger = Database::connect(url).await.unwrap();
+        let sql =
+            format!("INSERT INTO seaql_migrations (version, applied_at) VALUES ('{name}', 0)");
+        ledger.execute_unprepared(&sql).await.unwrap();
+    };
+    // The test itself is inside a runtime.
+    let thread = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(insert);
+    });
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn the_schema_of_a_later_version_is_left_as_it_is() {
+    in_a_schema("migrate_later", |url| {
+        let run = |arguments: &[&str]| migrate(url, arguments).output().unwrap();
+        let up = said(&run(&["up"]));
+        apply_later(url, "m9000_added");
+        let with_later = format!("{up}later    m9000_added\n");
+        assert_eq!(said(&run(&["status"])), with_later);
+        assert_eq!(said(&run(&["up"])), with_later, "nothing is missing");
+        let down = run(&["down"]);
+        assert_eq!(down.status.code(), Some(1));
+        let words = String::from_utf8(down.stderr).unwrap();
+        let expected = "orchestrator-migrate: the ledger has migrations of a later version (m9000_added): use that \
+                        version's orchestrator-migrate\n";
+        assert_eq!(words, expected);
+        apply_later(url, "m9001_dropped_needs_9000");
+        assert_eq!(run(&["status"]).status.code(), Some(0));
+        let up = run(&["up"]);
+        assert_eq!(up.status.code(), Some(1));
+        let words = String::from_utf8(up.stderr).unwrap();
+        assert!(words.contains("m9001_dropped_needs_9000") && words.lines().count() == 1, "{words}");
+    })
+    .await;
+}
+
 /// Runs `test` with the address of a fresh schema.
 async fn in_a_schema(name: &str, test: impl FnOnce(&str)) {
     let name = format!("{name}_{}", std::process::id());

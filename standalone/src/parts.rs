@@ -9,7 +9,7 @@ use orchestrator_common::config::{
 };
 use orchestrator_common::domain::SettlementRules;
 use orchestrator_common::ledger::{Ledger, LedgerOptions};
-use orchestrator_migration::{Migrator, MigratorTrait};
+use orchestrator_migration::schema;
 use tokio::net::TcpListener;
 
 use crate::DataDir;
@@ -66,7 +66,7 @@ pub(crate) async fn open_ledger(settings: &Settings) -> anyhow::Result<OpenLedge
             silence: SILENCE,
         }
     };
-    Migrator::up(opened.ledger.connection(), None)
+    schema::bring_up(opened.ledger.connection())
         .await
         .context("the ledger's schema could not be brought up to date")?;
     Ok(opened)

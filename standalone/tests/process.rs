@@ -366,6 +366,31 @@ async fn it_can_be_asked_how_it_is_with_the_same_binary() {
     );
 }
 
+#[tokio::test]
+async fn it_works_on_what_a_later_version_has_added_and_not_on_what_it_has_taken_from() {
+    let data = Folder::new();
+    let first = Running::start(&data.0);
+    assert!(first.interrupt());
+    let apply_later = async |name: &str| {
+        let file = data.0.join("ledger.db");
+        let ledger = Database::connect(format!("sqlite://{}", file.display()));
+        let ledger = ledger.await.unwrap();
+        let sql =
+            format!("INSERT INTO seaql_migrations (version, applied_at) VALUES ('{name}', 0)");
+        ledger.execute_unprepared(&sql).await.unwrap();
+        ledger.close().await.unwrap();
+    };
+    apply_later("m9000_added").await;
+    let second = Running::start(&data.0);
+    assert!(second.interrupt());
+    apply_later("m9001_dropped_needs_9000").await;
+    let (started, said) = output_of(command(&data.0));
+    assert!(
+        !started && said.contains("m9001_dropped_needs_9000"),
+        "{said}"
+    );
+}
+
 fn output_of(mut command: Command) -> (bool, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.success(), String::from_utf8(stderr).unwrap())

@@ -75,7 +75,7 @@ pub struct RunningWorker {
     /// Its identifier.
     pub worker_id: WorkerId,
     stop: CancellationToken,
-    handle: JoinHandle<Result<(), orchestrator_common::ledger::LedgerError>>,
+    handle: JoinHandle<Result<(), orchestrator_worker::RunError>>,
 }
 
 impl RunningWorker {

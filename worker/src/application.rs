@@ -19,6 +19,8 @@ use orchestrator_common::messaging::{
     Broker, Decoder, Publisher, PublisherOptions, Supervisor, Topology,
 };
 use orchestrator_common::metrics::{Metrics, MetricsError};
+use orchestrator_migration::readiness;
+use orchestrator_migration::schema::TooNew;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +33,6 @@ use crate::worker::{Worker, WorkerContext};
 
 /// How long another worker may be silent before its tasks are put back.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Time between two attempts to reach a ledger that is not there yet.
-const LEDGER_PAUSE: Duration = Duration::from_secs(2);
 /// How long a stopping worker waits for the last announcements to reach Redis and the broker.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -54,6 +54,17 @@ pub enum BuildError {
     /// The HTTP client for callbacks could not be made.
     #[error(transparent)]
     Callbacks(#[from] CallbackClientError),
+}
+
+/// Why a worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The settings make no address of a ledger, or it will never take the worker's sign of life.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger has a schema that this version cannot work on.
+    #[error(transparent)]
+    Schema(#[from] TooNew),
 }
 
 /// A worker at full strength, put together and connected to nothing yet.
@@ -128,11 +139,8 @@ impl Application {
     /// Waits for a ledger that is not there yet, or has no schema yet.
     ///
     /// # Errors
-    /// When the settings make no address of a ledger, or it will never take the worker's sign of life.
-    pub async fn run_until_stopped(
-        mut self,
-        shutdown: CancellationToken,
-    ) -> Result<(), LedgerError> {
+    /// See [`RunError`].
+    pub async fn run_until_stopped(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
         // The worker can be told to drain over the broker, too.
         let stop = shutdown.child_token();
         let ledger = open_ledger(&self.settings).await?;
@@ -164,9 +172,10 @@ impl Application {
             };
             tokio::spawn(health::serve(listener, Arc::new(doors), ended));
         }
-        if !wait_for_schema(&ledger, &stop).await {
+        let workable = readiness::workable(&ledger, &stop).await;
+        if !matches!(workable, Ok(true)) {
             ledger.close().await;
-            return Ok(());
+            return Ok(workable.map(|_stopped| ())?);
         }
         let last_words = CancellationToken::new();
         let (publisher, publishing) = Publisher::start(
@@ -255,7 +264,7 @@ impl Application {
         joined("consuming", supervising).await;
         joined("proving", proving).await;
         ledger.close().await;
-        worked
+        Ok(worked?)
     }
 }
 
@@ -286,21 +295,6 @@ async fn open_ledger(settings: &Settings) -> Result<Ledger, LedgerError> {
     };
     let database = &settings.database;
     Ledger::open_postgres(&database.url, database.max_connections, options).await
-}
-
-/// Waits until the ledger is there with its schema; `false` when the worker is stopped before.
-async fn wait_for_schema(ledger: &Ledger, stop: &CancellationToken) -> bool {
-    let there = async {
-        // Any question that needs the schema will do.
-        while let Err(error) = ledger.load().await {
-            tracing::warn!(%error, "PostgreSQL (DATABASE_URL or POSTGRES_*) does not answer, or orchestrator-migrate has not run; waiting");
-            tokio::time::sleep(LEDGER_PAUSE).await;
-        }
-    };
-    tokio::select! {
-        () = there => true,
-        () = stop.cancelled() => false,
-    }
 }
 
 async fn joined(part: &str, handle: JoinHandle<()>) {

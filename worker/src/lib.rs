@@ -27,7 +27,7 @@ mod watch;
 mod worker;
 mod workflows;
 
-pub use application::{Application, BuildError};
+pub use application::{Application, BuildError, RunError};
 pub use intake::Intake;
 pub use outward::Outward;
 pub use worker::{Worker, WorkerContext};

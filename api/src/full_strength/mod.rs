@@ -24,6 +24,8 @@ use orchestrator_common::messaging::{
 };
 use orchestrator_common::metrics::Metrics;
 use orchestrator_common::waiting::{WaitingReaders, Wake};
+use orchestrator_migration::readiness;
+use orchestrator_migration::schema::TooNew;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,17 @@ pub enum BuildError {
     /// The listener has no address.
     #[error("the listener has no address: {0}")]
     Listener(#[from] io::Error),
+}
+
+/// Why an API ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not serve.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The ledger has a schema that this version cannot work on.
+    #[error(transparent)]
+    Schema(#[from] TooNew),
 }
 
 /// The API process at full strength, bound to its address and not yet serving.
@@ -154,20 +167,36 @@ impl FullStrength {
         self.application.local_address()
     }
 
-    /// Serves until `shutdown`, answers what is in flight, and closes its connections.
+    /// Serves until `shutdown`, answers what is in flight, and closes its connections. Serves while the ledger is away or
+    /// lacks migrations, too.
     ///
     /// # Errors
-    /// As [`Application::run_until_stopped`].
-    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> io::Result<()> {
-        let served = self.application.run_until_stopped(shutdown).await;
+    /// See [`RunError`].
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let stop = shutdown.child_token();
+        let looking = tokio::spawn(look_at_schema(self.ledger.clone(), stop.clone()));
+        let served = self.application.run_until_stopped(stop.clone()).await;
+        stop.cancel();
         drop(self.hearing);
         self.stop_publishing.cancel();
         if self.publishing.await.is_err() || self.consuming.await.is_err() {
             tracing::warn!("publishing or consuming ended unexpectedly");
         }
         self.ledger.close().await;
-        served
+        if let Ok(Err(too_new)) = looking.await {
+            return Err(too_new.into());
+        }
+        Ok(served?)
     }
+}
+
+/// Stops serving when the ledger turns out to have a schema that this version cannot work on.
+async fn look_at_schema(ledger: Ledger, stop: CancellationToken) -> Result<(), TooNew> {
+    let looked = readiness::workable(&ledger, &stop).await;
+    if looked.is_err() {
+        stop.cancel();
+    }
+    looked.map(|_workable| ())
 }
 
 /// Passes on what Redis tells of tasks; the only subscription of the process.

@@ -42,6 +42,7 @@ mod messaging_settle;
 mod presence;
 mod retention;
 mod scaling;
+mod schema;
 mod task_batches;
 mod task_changes;
 mod task_waiting;
