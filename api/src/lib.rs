@@ -11,6 +11,7 @@ mod health;
 mod idempotency;
 mod preferences;
 mod problem;
+pub mod process;
 mod recently_accepted;
 mod refusal_log;
 mod rest;

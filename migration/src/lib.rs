@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 
 pub use sea_orm_migration::MigratorTrait;
 
+pub mod command;
 mod m0001_ledger;
 mod m0003_sessions;
 mod m0004_audit;

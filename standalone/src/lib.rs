@@ -1,8 +1,10 @@
 //! The embedded default: API, worker, ledger and Brain Factory in one process, with no servers beside it.
 
 pub mod brain_factory;
+pub mod cli;
 mod data_dir;
 mod embedded;
+mod operator;
 mod parts;
 mod welcome;
 

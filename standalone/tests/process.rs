@@ -349,7 +349,9 @@ async fn it_can_be_asked_how_it_is_with_the_same_binary() {
     let running = Running::start(&data.0);
     let ask = |url: &str| {
         let mut ask = command(&data.0);
-        ask.args(["health", "--url", url]).output().unwrap()
+        ask.args(["health", "--json", "--url", url])
+            .output()
+            .unwrap()
     };
     let able = ask(&running.url);
     let report: Value = serde_json::from_slice(&able.stdout).unwrap();
@@ -358,10 +360,10 @@ async fn it_can_be_asked_how_it_is_with_the_same_binary() {
     let url = running.url.clone();
     drop(running);
     let gone = ask(&url);
-    assert_eq!(gone.status.code(), Some(1));
+    assert_eq!(gone.status.code(), Some(3));
     let said = String::from_utf8(gone.stderr).unwrap();
     assert!(
-        said.starts_with("agent-orchestrator: nobody answers at"),
+        said.starts_with("agent-orchestrator: no API answers at"),
         "{said}"
     );
 }

@@ -19,6 +19,7 @@ mod intake;
 mod lifecycle;
 mod outward;
 mod presence;
+pub mod process;
 mod retention;
 mod roll_up;
 mod schedule;
