@@ -12,7 +12,7 @@ from values import ADDRESS, BACKENDS, BUILT_IN, ENCRYPTED, FULL, FULL_MATRIX, OP
 
 class Servers(unittest.TestCase):
     def test_api_and_workers_are_told_the_same_of_servers_and_tokens(self):
-        alike = ("POSTGRES_", "DATABASE_", "RABBITMQ_", "REDIS_", "JWT_", "WEBHOOK_", "CALLBACK_", "MAX_CONCURRENT")
+        alike = ("POSTGRES_", "DATABASE_", "RABBITMQ_", "REDIS_", "JWT_", "WEBHOOK_", "CALLBACK_ALLOWED", "MAX_CONCURRENT")
         for name, values in FULL_MATRIX.items():
             found = pods(render(values))
             api, worker = (
@@ -40,6 +40,14 @@ class Servers(unittest.TestCase):
         self.assertEqual(api["MAX_QUEUE_DEPTH_PER_AGENT"], "1000000000")
         self.assertEqual(api["MAX_BODY_BYTES"], "67108864")
         self.assertEqual(api["RATE_LIMIT_PER_SECOND"], "1000000")
+
+    def test_workers_keep_the_ledger_tidy_and_forward_the_audit_log(self):
+        worker = environment(pods(render(FULL))[WORKER])
+        self.assertEqual((worker["TASK_RETENTION_DAYS"]["value"], worker["AUDIT_RETENTION_DAYS"]["value"]), ("0", "3650"))
+        self.assertEqual(worker["AUDIT_SERVICE_URL"]["value"], "http://audit-service:8340")
+        reference = worker["AUDIT_SERVICE_API_KEY"]["valueFrom"]["secretKeyRef"]
+        self.assertEqual((reference["name"], reference["optional"]), ("orchestrator-secrets", False))
+        self.assertNotIn("AUDIT_SERVICE_URL", environment(pods(render(BACKENDS))[WORKER]))
 
     def test_a_default_port_is_left_to_the_process(self):
         self.assertNotIn("RABBITMQ_PORT", plain(pods(render(ENCRYPTED))[API]))
@@ -180,6 +188,8 @@ class Refusal(unittest.TestCase):
             ({"worker": {"autoscaling": {"kind": "hpa"}}}, "mode"),
             ({**BACKENDS, "llm": {"baseUrl": "http://m/v1", "model": "m", "inputCost": "1"}}, "outputCost"),
             ({**BACKENDS, "tracing": {"samplerArg": "2"}}, "samplerArg"),
+            ({"retention": {"taskDays": -1}}, "taskDays"),
+            ({"auditServiceUrl": "http://audit-service:8340"}, "secret"),
             ({**BACKENDS, "extraEnv": [{"name": "RABBITMQ_HOST", "value": "other"}]}, "extraEnv"),
         ]:
             with self.subTest(values):

@@ -64,6 +64,8 @@ FULL = {
     "rateLimit": {"perSecond": 1000000, "burst": 1000000},
     "corsAllowedOrigins": ["https://console.example"],
     "maxBodyBytes": 67108864,
+    "retention": {"taskDays": 0, "auditDays": 3650},
+    "auditServiceUrl": "http://audit-service:8340",
     "maxQueueDepthPerAgent": 1000000000,
     "callbackAllowedHosts": "hooks.internal",
     "secret": {"existingName": "orchestrator-secrets"},

@@ -126,6 +126,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What workers do for the ledger beside running tasks: deleting what ended long ago, and forwarding the audit log. */}}
+{{- define "agent-orchestrator.upkeepVariables" -}}
+{{- with .Values.retention -}}
+{{- include "agent-orchestrator.variable" (list "TASK_RETENTION_DAYS" .taskDays) -}}
+{{- include "agent-orchestrator.variable" (list "SESSION_RETENTION_DAYS" .sessionDays) -}}
+{{- include "agent-orchestrator.variable" (list "CALLBACK_RETENTION_DAYS" .callbackDays) -}}
+{{- include "agent-orchestrator.variable" (list "DEAD_LETTER_RETENTION_DAYS" .deadLetterDays) -}}
+{{- include "agent-orchestrator.variable" (list "AUDIT_RETENTION_DAYS" .auditDays) -}}
+{{- end -}}
+{{- if .Values.auditServiceUrl -}}
+{{- include "agent-orchestrator.variable" (list "AUDIT_SERVICE_URL" .Values.auditServiceUrl) -}}
+{{- include "agent-orchestrator.secretVariable" (list "AUDIT_SERVICE_API_KEY" (include "agent-orchestrator.secretName" .) "AUDIT_SERVICE_API_KEY" true) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Where agents are made. */}}
 {{- define "agent-orchestrator.brainFactoryVariables" -}}
 {{- with .Values.brainFactory -}}
@@ -180,6 +195,7 @@
 {{- include "agent-orchestrator.variable" (list "WORKER_CONCURRENCY" (int64 $root.Values.workerConcurrency)) -}}
 {{- include "agent-orchestrator.variable" (list "SHUTDOWN_GRACE_SECONDS" (int64 $root.Values.shutdownGraceSeconds)) -}}
 {{- include "agent-orchestrator.brainFactoryVariables" $root -}}
+{{- include "agent-orchestrator.upkeepVariables" $root -}}
 {{- include "agent-orchestrator.builtInVariables" $root -}}
 {{- include "agent-orchestrator.ledgerVariables" $ledger -}}
 {{- else if eq $component "api" -}}
@@ -197,6 +213,7 @@
 {{- include "agent-orchestrator.variable" (list "WORKER_CONCURRENCY" (int64 $root.Values.workerConcurrency)) -}}
 {{- include "agent-orchestrator.variable" (list "SHUTDOWN_GRACE_SECONDS" (int64 $root.Values.worker.shutdownGraceSeconds)) -}}
 {{- include "agent-orchestrator.brainFactoryVariables" $root -}}
+{{- include "agent-orchestrator.upkeepVariables" $root -}}
 {{- include "agent-orchestrator.ledgerVariables" $ledger -}}
 {{- include "agent-orchestrator.brokerVariables" $root -}}
 {{- else if eq $component "brain-factory" }}

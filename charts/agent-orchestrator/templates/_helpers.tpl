@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the created Secret holds, as far as it is given. */}}
 {{- define "agent-orchestrator.secretData" -}}
 {{- $names := dict "JWT_SECRET" "jwtSecret" "LLM_API_KEY" "llmApiKey" "WEBHOOK_SECRET" "webhookSecret"
-  "RABBITMQ_PASSWORD" "rabbitmqPassword" "REDIS_PASSWORD" "redisPassword" -}}
+  "RABBITMQ_PASSWORD" "rabbitmqPassword" "REDIS_PASSWORD" "redisPassword" "AUDIT_SERVICE_API_KEY" "auditServiceApiKey" -}}
 {{- range $key, $name := $names -}}
 {{- with index $.Values.secret $name }}
 {{ $key }}: {{ b64enc . }}
