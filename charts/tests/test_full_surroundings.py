@@ -33,6 +33,8 @@ class Servers(unittest.TestCase):
         self.assertEqual(own["BRAIN_FACTORY_HOST"]["valueFrom"], {"fieldRef": {"fieldPath": "status.podIP"}})
         self.assertEqual(own["LLM_MODEL"]["value"], "small")
         self.assertNotIn("LLM_MODEL", environment(pods(objects)[WORKER]))
+        self.assertNotIn("DEPLOYMENT_PIPELINE_HOST", told)
+        self.assertEqual(plain(pods(render(FULL))[WORKER])["DEPLOYMENT_PIPELINE_TIMEOUT_SECONDS"], "9")
         self.assertEqual(plain(pods(render(FULL))[WORKER])["BRAIN_FACTORY_HOST"], "brain-factory")
 
     def test_large_numbers_are_written_out(self):

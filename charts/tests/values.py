@@ -66,6 +66,7 @@ FULL = {
     "maxBodyBytes": 67108864,
     "retention": {"taskDays": 0, "auditDays": 3650},
     "auditServiceUrl": "http://audit-service:8340",
+    "deploymentPipeline": {"host": "deployment-pipeline", "timeoutSeconds": 9},
     "maxQueueDepthPerAgent": 1000000000,
     "callbackAllowedHosts": "hooks.internal",
     "secret": {"existingName": "orchestrator-secrets"},

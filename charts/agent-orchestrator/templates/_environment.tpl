@@ -150,6 +150,13 @@
 {{- end -}}
 {{- include "agent-orchestrator.variable" (list "BRAIN_FACTORY_TIMEOUT_SECONDS" .timeoutSeconds) -}}
 {{- end -}}
+{{- with .Values.deploymentPipeline -}}
+{{- if .host -}}
+{{- include "agent-orchestrator.variable" (list "DEPLOYMENT_PIPELINE_HOST" .host) -}}
+{{- include "agent-orchestrator.variable" (list "DEPLOYMENT_PIPELINE_PORT" .port) -}}
+{{- include "agent-orchestrator.variable" (list "DEPLOYMENT_PIPELINE_TIMEOUT_SECONDS" .timeoutSeconds) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The built-in Brain Factory and its language model. */}}
