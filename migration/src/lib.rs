@@ -6,6 +6,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 pub mod command;
 mod m0001_ledger;
+mod m0002_instances;
 mod m0003_sessions;
 mod m0004_audit;
 mod m0005_workflows;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_ledger::Migration),
+            Box::new(m0002_instances::Migration),
             Box::new(m0003_sessions::Migration),
             Box::new(m0004_audit::Migration),
             Box::new(m0005_workflows::Migration),

@@ -69,6 +69,7 @@ impl Embedded {
             metrics: Arc::clone(&metrics),
             capacity: settings.worker.concurrency,
             generate_timeout: settings.brain_factory.generate_timeout,
+            probe_interval: settings.agents.probe_interval,
             silence: ledger.silence,
             shutdown_grace: settings.shutdown_grace,
             outward: Outward::waking(readers.clone()),

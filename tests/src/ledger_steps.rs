@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentId, Claim, Completion, ErrorCode, NewTask, Outcome, Registration, TaskError, TaskStatus,
-    Timestamp, Usage, Wish, WorkerId,
+    AgentId, AgentStatus, Claim, Completion, ErrorCode, InstanceState, NewTask, Outcome,
+    Registration, TaskError, TaskStatus, Timestamp, Usage, Wish, WorkerId,
 };
-use orchestrator_common::ledger::{Dispatch, Dispatched, Ledger, Started};
+use orchestrator_common::ledger::{
+    Dispatch, Dispatched, LeasedAgent, Ledger, LedgerError, Started,
+};
 use serde_json::json;
 
 use crate::ledger::agent_id;
@@ -42,11 +44,41 @@ pub async fn activate(ledger: &Ledger, id: &AgentId) {
         .await
         .unwrap()
         .unwrap();
-    ledger
-        .activate(&lease, "http://127.0.0.1:1/agents/x", now)
+    make_instances(ledger, &lease, "http://127.0.0.1:1/agents/x", now)
         .await
         .unwrap();
     ledger.end_lease(&lease, 0, None).await.unwrap();
+}
+
+/// Plans the instances of a leased agent, and has all that are missing be there: at their own address, else at `endpoint`.
+///
+/// # Errors
+/// When the ledger does not take it.
+pub async fn make_instances(
+    ledger: &Ledger,
+    lease: &LeasedAgent,
+    endpoint: &str,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let planned = ledger.plan_instances(lease, now).await?;
+    for instance in planned.into_iter().flat_map(|agent| agent.instances) {
+        if instance.draining {
+            let agent_id = &lease.agent.agent_id;
+            ledger
+                .forget_instance(agent_id, instance.instance_id, now)
+                .await?;
+        } else if matches!(instance.state, InstanceState::Making | InstanceState::Lost) {
+            let probe_at = now.plus(Duration::from_secs(30));
+            let own = Some(instance.endpoint.as_str()).filter(|own| !own.is_empty());
+            let at = own.unwrap_or(endpoint);
+            ledger
+                .instance_made(lease, instance.instance_id, at, probe_at, now)
+                .await?;
+        } else {
+            ledger.observe(lease, AgentStatus::Active, None).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Brings tasks to a worker that has room for any number of them.

@@ -9,6 +9,7 @@ pub mod full_api;
 pub mod full_worker;
 pub mod ledger;
 pub mod ledger_steps;
+pub mod platform;
 pub mod private_servers;
 pub mod process;
 pub mod receiver;

@@ -217,6 +217,7 @@ impl Application {
             metrics: Arc::clone(&self.metrics),
             capacity: self.settings.worker.concurrency,
             generate_timeout: self.settings.brain_factory.generate_timeout,
+            probe_interval: self.settings.agents.probe_interval,
             silence: SILENCE,
             shutdown_grace: self.settings.shutdown_grace,
             outward: outward.clone(),

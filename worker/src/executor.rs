@@ -4,8 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use orchestrator_common::brain_factory::{EXECUTE_GRACE, ExecuteCall, outcome_of};
-use orchestrator_common::domain::{Completion, ErrorCode, Outcome, TaskError, Timestamp, Usage};
+use orchestrator_common::brain_factory::{EXECUTE_GRACE, ExecuteCall, ProbeError, outcome_of};
+use orchestrator_common::domain::{
+    Completion, ErrorCode, Outcome, Snooze, TaskError, Timestamp, Usage,
+};
 use orchestrator_common::ledger::Started;
 use orchestrator_common::telemetry::Span;
 use tokio::sync::oneshot;
@@ -16,6 +18,9 @@ use crate::worker::WorkerContext;
 
 /// How much longer than the client's own time-out a call may take before it is given up as hung.
 const HANG_MARGIN: Duration = Duration::from_secs(10);
+
+/// How soon an instance is asked again whether it still runs a task.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs a task until it ends, is dropped with the outcome that `stop` gives, or is handed back because with `life` the
 /// worker's right to run it ends.
@@ -43,6 +48,9 @@ pub(crate) async fn execute(
         () = life.cancelled() => (Outcome::HandedBack, Usage::default()),
     };
     span.ended(&outcome);
+    if let Outcome::Snoozed { why, .. } = &outcome {
+        context.metrics.snoozed(*why);
+    }
     Ended {
         completion: Completion {
             claim: task.claim,
@@ -61,6 +69,11 @@ async fn call_agent(
     task: &Started,
     traceparent: Option<&str>,
 ) -> (Outcome, Usage) {
+    if let Some(until) = task.may_run_until
+        && let Some(outcome) = ask_whether_it_runs(context, task, until).await
+    {
+        return (outcome, Usage::default());
+    }
     context.metrics.session_started();
     if task.claim.number == 1 {
         context
@@ -82,6 +95,41 @@ async fn call_agent(
         }
     }
     outcome_of(result)
+}
+
+/// An earlier attempt at the task ended for us only, and may still run at the instance, which a second one at the same time
+/// would destroy: asks the instance. Returns what the attempt comes to, if the task cannot be sent there now.
+async fn ask_whether_it_runs(
+    context: &WorkerContext,
+    task: &Started,
+    until: Timestamp,
+) -> Option<Outcome> {
+    let left = until.since(Timestamp::now());
+    let snoozed = Outcome::Snoozed {
+        why: Snooze::StillRunning,
+        delay: left.min(ASK_AGAIN),
+    };
+    match context.brain.status(&task.endpoint).await {
+        Ok(health) => {
+            let task_id = task.claim.task_id.to_string();
+            let runs = health.active_tasks.contains(&task_id);
+            (runs && !health.honours_idempotency_key).then_some(snoozed)
+        }
+        // Forgotten with all that it ran; the attempt itself finds that out.
+        Err(ProbeError::NotFound) => None,
+        Err(
+            error @ (ProbeError::Unreachable(_)
+            | ProbeError::Unavailable { .. }
+            | ProbeError::TimedOut(_)),
+        ) => Some(Outcome::Retryable {
+            error: TaskError::new(
+                ErrorCode::AgentUnreachable,
+                format!("the agent, which may still run the task, {error}"),
+            ),
+            retry_after: None,
+        }),
+        Err(ProbeError::InvalidAnswer(_)) => Some(snoozed),
+    }
 }
 
 /// The brain no longer knows this instance: nothing more goes there until the lifecycle has made it again.

@@ -19,6 +19,7 @@ mod intake;
 mod lifecycle;
 mod outward;
 mod presence;
+mod probes;
 pub mod process;
 mod retention;
 mod roll_up;

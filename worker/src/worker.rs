@@ -8,8 +8,8 @@ use orchestrator_common::brain_factory::BrainFactoryClient;
 use orchestrator_common::callbacks::CallbackClient;
 use orchestrator_common::config::RetentionSettings;
 use orchestrator_common::deployment_pipeline::DeploymentPipelineClient;
-use orchestrator_common::domain::{Origin, WorkerId};
-use orchestrator_common::ledger::{Ledger, LedgerError};
+use orchestrator_common::domain::{CircuitState, Origin, WorkerId};
+use orchestrator_common::ledger::{CircuitChange, Ledger, LedgerError};
 use orchestrator_common::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use crate::outward::Outward;
 use crate::presence::Standing;
 use crate::schedule::Schedule;
 use crate::{
-    audit_forwarding, callbacks, lifecycle, presence, retention, roll_up, sweep, workflows,
+    audit_forwarding, callbacks, lifecycle, presence, probes, retention, roll_up, sweep, workflows,
 };
 
 /// How long handing back may take when a worker stops.
@@ -52,12 +52,37 @@ pub struct WorkerContext {
     pub capacity: u32,
     /// How long making an agent may take.
     pub generate_timeout: Duration,
+    /// How often each instance is asked how it is, by one of all workers.
+    pub probe_interval: Duration,
     /// How long another worker may be silent before its tasks are put back.
     pub silence: Duration,
     /// How long a stopping worker waits for what it runs before it hands it back.
     pub shutdown_grace: Duration,
     /// Whom it tells what it does; nobody in the embedded default.
     pub outward: Outward,
+}
+
+impl WorkerContext {
+    /// Tells people that the circuit of an instance came to stand elsewhere.
+    pub(crate) fn circuit_changed(&self, change: &CircuitChange) {
+        let CircuitChange {
+            agent_id,
+            instance_id,
+            circuit,
+        } = change;
+        self.metrics.circuit_changed(*circuit);
+        match circuit {
+            CircuitState::Open => {
+                tracing::warn!(%agent_id, %instance_id, "an instance fails and gets no tasks for a while");
+            }
+            CircuitState::HalfOpen => {
+                tracing::info!(%agent_id, %instance_id, "an instance that failed is tried with a task");
+            }
+            CircuitState::Closed => {
+                tracing::info!(%agent_id, %instance_id, "an instance that failed gets tasks again");
+            }
+        }
+    }
 }
 
 /// A worker that is ready to run.
@@ -167,6 +192,11 @@ impl Worker {
             background.spawn(audit_forwarding::run(context, service, stop));
         }
         background.spawn(retention::run(Arc::clone(&context), helpers_stop.clone()));
+        background.spawn(probes::run(
+            Arc::clone(&context),
+            intake.clone(),
+            helpers_stop.clone(),
+        ));
         background.spawn(workflows::run(
             Arc::clone(&context),
             intake.clone(),

@@ -73,6 +73,33 @@ pub(crate) struct AgentRegistration {
         validator(max_length = 2000, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.+")
     )]
     endpoint: Option<String>,
+    /// All the places where it runs, when they are more than one. They take the place of those that were registered before:
+    /// a place that is not named any more gets no more tasks and goes when it has finished what it runs.
+    #[oai(nullable, validator(min_items = 1, max_items = 100))]
+    instances: Option<Vec<InstanceRegistration>>,
+    /// How its tasks are shared out among its instances: `least_loaded` (the default) to the one with the fewest running
+    /// tasks for its capacity and weight, `round_robin` to one after the other, `weighted` in proportion to the weights,
+    /// `sticky` to the one that ran the latest task of the same session.
+    #[oai(
+        nullable,
+        validator(pattern = "^(least_loaded|round_robin|weighted|sticky)$")
+    )]
+    load_balancing: Option<String>,
+}
+
+/// A place where an agent runs.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+pub(crate) struct InstanceRegistration {
+    /// Base address of the agent there: an `http` or `https` address.
+    #[oai(validator(max_length = 2000, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.+"))]
+    endpoint: String,
+    /// Its share of the tasks, compared with the others. 100 when absent.
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1000")))]
+    weight: Option<u32>,
+    /// How many tasks it may run at once; the agent's limit when absent.
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100000")))]
+    max_concurrent_sessions: Option<u32>,
 }
 
 impl Example for AgentRegistration {
@@ -88,6 +115,8 @@ impl Example for AgentRegistration {
             deployment_id: Some("deploy_001".into()),
             max_concurrent_sessions: None,
             endpoint: None,
+            instances: None,
+            load_balancing: None,
         }
     }
 }
@@ -280,8 +309,9 @@ impl FromBody for StopChoice {
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 pub(crate) struct ScaleRequest {
-    /// How many instances it is to have: 1.
-    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "1")))]
+    /// How many instances the Brain Factory is to make of it. Those too many finish what they run. Not for an agent that was
+    /// registered with `endpoint` or `instances`.
+    #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100")))]
     instances: Option<u32>,
     /// How many sessions it may have at once, across all workers.
     #[oai(nullable, validator(minimum(value = "1"), maximum(value = "100000")))]
@@ -298,7 +328,6 @@ impl FromBody for Scaling {
         let mut fields = Fields::of(body)?;
         let scaling = Self::take(&mut fields);
         fields.finish()?;
-        scaling.check()?;
         Ok(scaling)
     }
 }

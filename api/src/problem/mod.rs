@@ -18,7 +18,8 @@ use crate::auth::Level;
 pub use document::{FieldFault, Problem};
 pub(crate) use document::{Subject, render};
 pub(crate) use refusal::{
-    Administering, AgentChanging, Cancelling, Changing, Open, Reading, Refusal, Submitting,
+    Administering, AgentChanging, AgentScaling, Cancelling, Changing, Open, Reading, Refusal,
+    Submitting,
 };
 
 /// What a caller is told to wait whose agent has too much waiting.
@@ -134,6 +135,11 @@ pub enum ApiError {
     /// As many tasks wait for everybody who could do it as may.
     #[error("{0}; try again later")]
     EverybodyFull(NobodyFits),
+    /// The agent's instances are not ours to make.
+    #[error(
+        "the instances of agent {0} were registered with their addresses: register it with others instead"
+    )]
+    RegisteredInstances(AgentId),
     /// As many tasks wait for the agent as may.
     #[error("agent {0} has as many waiting tasks as it may have; try again later")]
     QueueFull(AgentId),
@@ -209,6 +215,7 @@ impl ApiError {
             Self::WrongAgentState { .. } => (StatusCode::CONFLICT, "wrong_agent_state", "The agent's state does not allow this"),
             Self::NobodyAvailable(_) => (StatusCode::CONFLICT, "nobody_available", "No agent that can do it takes tasks"),
             Self::EverybodyFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "everybody_full", "All agents that can do it are busy"),
+            Self::RegisteredInstances(_) => (StatusCode::CONFLICT, "registered_instances", "The agent's instances were registered"),
             Self::QueueFull(_) => (StatusCode::TOO_MANY_REQUESTS, "queue_full", "The agent's queue is full"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type"),
@@ -252,6 +259,7 @@ impl ApiError {
             | Self::WrongStatus { .. }
             | Self::WrongAgentState { .. }
             | Self::NobodyAvailable(_)
+            | Self::RegisteredInstances(_)
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
             | Self::Invalid(_)

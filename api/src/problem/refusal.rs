@@ -48,6 +48,16 @@ impl Statuses for AgentChanging {
     const ALL: &'static [u16] = &[401, 403, 404, 409, 414, 422, 429, 431, 500, 503];
 }
 
+/// Operations that change agents, have a body, and are not always allowed.
+#[derive(Debug)]
+pub(crate) enum AgentScaling {}
+
+impl Statuses for AgentScaling {
+    const ALL: &'static [u16] = &[
+        400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503,
+    ];
+}
+
 /// Operations that submit tasks.
 #[derive(Debug)]
 pub(crate) enum Submitting {}

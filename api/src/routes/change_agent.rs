@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orchestrator_common::domain::{Faults, Scaling, Timestamp, Wish};
+use orchestrator_common::ledger::Scaled;
 use orchestrator_common::messaging::Command;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
@@ -10,7 +11,7 @@ use poem_openapi::param::{Path, Query};
 use super::Tag;
 use crate::auth::{Administer, Caller};
 use crate::body::JsonBody;
-use crate::problem::{Administering, AgentChanging, ApiError, Refusal};
+use crate::problem::{AgentChanging, AgentScaling, ApiError, Refusal};
 use crate::service::{Service, agent_in_path, patiently, take};
 use crate::views::{AgentChanged, Answer, Loose};
 
@@ -70,7 +71,9 @@ impl ChangeAgent {
 
     /// Change how much an agent may do at once
     ///
-    /// The limit holds across all workers from the next task on; what runs beyond a lower one is finished.
+    /// The limit holds across all workers and instances from the next task on; what runs beyond a lower one is finished.
+    /// Further instances are made by the Brain Factory and take tasks as soon as they are there; instances too many get no
+    /// more tasks and go when they have finished what they run.
     #[oai(
         path = "/orchestrator/agents/:agent_id/scale",
         method = "post",
@@ -82,27 +85,26 @@ impl ChangeAgent {
         /// The agent.
         agent_id: Path<String>,
         body: JsonBody<Scaling>,
-    ) -> Result<Answer<AgentChanged>, Refusal<Administering>> {
+    ) -> Result<Answer<AgentChanged>, Refusal<AgentScaling>> {
         let agent_id = agent_in_path(&agent_id)?;
         let scaling = body.content;
         let origin = caller.origin();
         let ledger = self.0.ledger.by(origin.clone());
-        let written = match scaling.max_concurrent_sessions {
-            Some(limit) => {
-                patiently(ledger.limit_sessions(&agent_id, limit, Timestamp::now())).await
-            }
-            None => patiently(ledger.agent(&agent_id)).await,
-        };
+        let written = patiently(ledger.scale(&agent_id, scaling, Timestamp::now())).await;
         let command = Command::Scale {
             agent_id: agent_id.clone(),
             scaling,
         };
         let message = format!("agent {agent_id} is scaled");
         let written = self.0.or_hand_on(written, command, origin);
-        let Some(found) = written.await? else {
+        let Some(scaled) = written.await? else {
             return Ok(Answer(AgentChanged::to_come(agent_id, None, &message)));
         };
-        let record = found.ok_or_else(|| ApiError::NoSuchAgent(agent_id.to_string()))?;
+        let record = match scaled {
+            Scaled::Now(record) => *record,
+            Scaled::Registered => return Err(ApiError::RegisteredInstances(agent_id).into()),
+            Scaled::Unknown => return Err(ApiError::NoSuchAgent(agent_id.to_string()).into()),
+        };
         self.0.commands.agent_changed(&agent_id);
         let view = self.0.view(record.clone());
         Ok(Answer(AgentChanged::new(&record, &message, Some(view))))

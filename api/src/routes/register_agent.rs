@@ -45,7 +45,11 @@ impl RegisterAgent {
             return Ok(Answer(AgentChanged::to_come(agent_id, None, &message)));
         };
         self.0.commands.agent_changed(&record.agent_id);
-        let message = format!("agent {} is registered", record.agent_id);
+        let message = if record.agent_id == agent_id {
+            format!("agent {agent_id} is registered")
+        } else {
+            format!("{agent_id} is an instance of agent {}", record.agent_id)
+        };
         Ok(Answer(AgentChanged::new(
             &record.clone(),
             &message,

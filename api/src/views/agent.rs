@@ -1,8 +1,8 @@
 //! An agent as callers see it.
 
 use orchestrator_common::domain::{
-    AgentId, AgentRecord, AgentStatus, DeploymentRecord, DesiredState, InstanceId, InstanceRecord,
-    InstanceState, Timestamp,
+    AgentId, AgentRecord, AgentStatus, CircuitState, DeploymentRecord, DesiredState, InstanceId,
+    InstanceRecord, InstanceState, LoadBalancing, Timestamp,
 };
 use poem_openapi::Object;
 use serde::Serialize;
@@ -17,11 +17,26 @@ pub(crate) struct InstanceView {
     instance_id: Wire<InstanceId>,
     /// Base address of the agent.
     endpoint: String,
-    /// What it is observed to be.
+    /// What it is observed to be; `unhealthy` did not answer probes, `lost` is made again.
     state: Wire<InstanceState>,
-    /// How many tasks it was found to run at once; absent while only the agent's limit is known.
+    /// Whether it gets no more tasks and goes when it has finished what it runs.
+    draining: bool,
+    /// How many tasks it may run at once, as registered; absent when only the agent's limit bounds it.
     #[oai(nullable)]
     capacity: Option<u32>,
+    /// How many tasks it was found to take at once; absent while it takes all that it may.
+    #[oai(nullable)]
+    learnt_limit: Option<u32>,
+    /// Its share of the tasks, compared with the others.
+    weight: u32,
+    /// Whether it gets tasks (`closed`), got none for a while because calls failed (`open`), or is tried with one (`half_open`).
+    circuit: Wire<CircuitState>,
+    /// When an open circuit is tried again.
+    #[oai(nullable)]
+    retry_at: Option<Wire<Timestamp>>,
+    /// How long its latest successful tasks took, as an average in seconds; absent before the first.
+    #[oai(nullable)]
+    recent_response_time: Option<f64>,
     /// How many tasks it runs now.
     running: u32,
     /// When it came to be.
@@ -34,9 +49,18 @@ pub(crate) struct InstanceView {
     memory_usage_mb: Option<f64>,
 }
 
-impl From<InstanceRecord> for InstanceView {
-    fn from(instance: InstanceRecord) -> Self {
+impl InstanceView {
+    /// The instance of an agent whose limit is `limit`.
+    fn new(instance: InstanceRecord, limit: u32) -> Self {
+        let configured = instance.capacity.unwrap_or(limit);
+        let measured = instance.learnt.samples > 0;
         Self {
+            draining: instance.draining,
+            learnt_limit: instance.learnt.learnt_slots(configured),
+            weight: instance.weight,
+            circuit: Wire(instance.circuit.state),
+            retry_at: instance.circuit.until.map(Wire),
+            recent_response_time: measured.then_some(instance.learnt.short),
             instance_id: Wire(instance.instance_id),
             endpoint: instance.endpoint,
             state: Wire(instance.state),
@@ -117,6 +141,10 @@ pub(crate) struct AgentView {
     queue_depth: u32,
     /// What bounds it.
     limits: AgentLimits,
+    /// How its tasks are shared out among its instances.
+    load_balancing: Wire<LoadBalancing>,
+    /// How many instances it is to have.
+    desired_instances: usize,
     /// Where its tasks run, oldest first.
     instances: Vec<InstanceView>,
     /// When it was first registered.
@@ -133,6 +161,11 @@ impl AgentView {
     /// The agent without its `brain_config`. `default_limit` holds when it has no limit of its own.
     pub(crate) fn new(record: AgentRecord, default_limit: u32, now: Timestamp) -> Self {
         let totals = record.totals;
+        let limit = record.max_concurrent_sessions.unwrap_or(default_limit);
+        let desired_instances = match record.registered_instances.len() {
+            0 => record.instances_wanted as usize,
+            registered => registered,
+        };
         let ended = totals.completed + totals.failed;
         let memory: Vec<f64> = record
             .instances
@@ -162,9 +195,15 @@ impl AgentView {
             uptime_seconds: uptime(record.status, record.started_at, now),
             queue_depth: record.queued,
             limits: AgentLimits {
-                max_concurrent_sessions: record.max_concurrent_sessions.unwrap_or(default_limit),
+                max_concurrent_sessions: limit,
             },
-            instances: record.instances.into_iter().map(Into::into).collect(),
+            load_balancing: Wire(record.load_balancing),
+            desired_instances,
+            instances: record
+                .instances
+                .into_iter()
+                .map(|instance| InstanceView::new(instance, limit))
+                .collect(),
             registered_at: Wire(record.registered_at),
             started_at: record.started_at.map(Wire),
             brain_config: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator_common::domain::AgentTotals;
+use orchestrator_common::domain::{AgentTotals, Capacity, Circuit};
 use serde_json::json;
 
 use super::*;
@@ -14,7 +14,9 @@ fn record() -> AgentRecord {
         domain: Some("d".into()),
         brain_config: Some(json!({"persona": {"role": "x"}})),
         deployment_id: None,
-        endpoint: None,
+        registered_instances: Vec::new(),
+        instances_wanted: 1,
+        load_balancing: LoadBalancing::default(),
         extra: serde_json::Map::new(),
         desired: DesiredState::Idle,
         status: AgentStatus::Registered,
@@ -34,7 +36,12 @@ fn instance(seen: Option<i64>, memory_usage_mb: Option<f64>) -> InstanceRecord {
         instance_id: InstanceId::generate(),
         endpoint: "http://host/agents/a".into(),
         state: InstanceState::Healthy,
+        made: None,
+        draining: false,
         capacity: Some(1),
+        weight: 100,
+        learnt: Capacity::default(),
+        circuit: Circuit::default(),
         running: 1,
         created_at: Timestamp::from_micros(0),
         last_health_check: seen.map(Timestamp::from_micros),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use orchestrator_common::domain::workflow::{RunId, RunStatus, StepStatus};
 use orchestrator_common::domain::{
-    AgentId, AgentStatus, CallbackStatus, DesiredState, ErrorCode, InstanceId, InstanceState, Json,
-    SessionId, TaskId, TaskStatus, Timestamp, WorkerId,
+    AgentId, AgentStatus, CallbackStatus, CircuitState, DesiredState, ErrorCode, InstanceId,
+    InstanceState, Json, LoadBalancing, SessionId, TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{
@@ -141,6 +141,18 @@ impl WireSchema for DesiredState {
 impl WireSchema for InstanceState {
     fn schema() -> MetaSchema {
         named(Self::ALL.iter().map(|state| state.as_str()))
+    }
+}
+
+impl WireSchema for CircuitState {
+    fn schema() -> MetaSchema {
+        named(Self::ALL.iter().map(|state| state.as_str()))
+    }
+}
+
+impl WireSchema for LoadBalancing {
+    fn schema() -> MetaSchema {
+        named(Self::ALL.iter().map(|policy| policy.as_str()))
     }
 }
 

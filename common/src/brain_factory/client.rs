@@ -46,6 +46,8 @@ pub struct AgentHealth {
     pub active_tasks: Vec<String>,
     /// What it reports to use.
     pub memory_usage_mb: Option<f64>,
+    /// Whether a task that is sent to it twice runs once: it says so in its status.
+    pub honours_idempotency_key: bool,
 }
 
 impl BrainFactoryClient {
@@ -121,6 +123,8 @@ impl BrainFactoryClient {
                 .memory_usage_mb
                 .or_else(memory)
                 .filter(|megabytes| *megabytes >= 0.0),
+            honours_idempotency_key: said.status.get("honours_idempotency_key")
+                == Some(&Value::Bool(true)),
         })
     }
 

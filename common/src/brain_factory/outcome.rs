@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::ExecuteError;
 use super::execution::Execution;
-use crate::domain::{ErrorCode, Outcome, TaskError, Usage};
+use crate::domain::{ErrorCode, Outcome, Snooze, TaskError, Usage};
 
 /// How long a task waits that met a busy instance.
 pub const BUSY_DELAY: Duration = Duration::from_millis(250);
@@ -28,14 +28,12 @@ pub fn outcome_of(result: Result<Execution, ExecuteError>) -> (Outcome, Usage) {
         retry_after,
     };
     let outcome = match &error {
-        ExecuteError::Busy { .. } => Outcome::Snoozed {
-            delay: if error.needs_new_brain() {
-                RECREATE_DELAY
-            } else {
-                BUSY_DELAY
-            },
+        ExecuteError::Busy { .. } if !error.needs_new_brain() => Outcome::Snoozed {
+            why: Snooze::Busy,
+            delay: BUSY_DELAY,
         },
-        ExecuteError::UnknownAgent => Outcome::Snoozed {
+        ExecuteError::Busy { .. } | ExecuteError::UnknownAgent => Outcome::Snoozed {
+            why: Snooze::NoBrain,
             delay: RECREATE_DELAY,
         },
         ExecuteError::Unreachable { .. } => retryable(ErrorCode::AgentUnreachable, None),
@@ -92,16 +90,20 @@ mod tests {
                 state: state.to_owned(),
             })
         };
-        assert!(matches!(busy("executing"), Outcome::Snoozed { delay } if delay == BUSY_DELAY));
         assert!(
-            matches!(busy("terminated"), Outcome::Snoozed { delay } if delay == RECREATE_DELAY)
+            matches!(busy("executing"), Outcome::Snoozed { why: Snooze::Busy, delay } if delay == BUSY_DELAY)
+        );
+        assert!(
+            matches!(busy("terminated"), Outcome::Snoozed { why: Snooze::NoBrain, delay } if delay == RECREATE_DELAY)
         );
     }
 
     #[test]
     fn an_agent_that_its_brain_forgot_costs_no_attempt() {
         let forgotten = outcome(ExecuteError::UnknownAgent);
-        assert!(matches!(forgotten, Outcome::Snoozed { delay } if delay == RECREATE_DELAY));
+        assert!(
+            matches!(forgotten, Outcome::Snoozed { why: Snooze::NoBrain, delay } if delay == RECREATE_DELAY)
+        );
     }
 
     #[test]

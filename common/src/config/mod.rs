@@ -83,6 +83,8 @@ pub struct AgentSettings {
     pub auto_start: bool,
     /// Tasks of one agent that may wait; the API refuses further ones.
     pub max_queue_depth: u64,
+    /// How often each instance of an agent is asked how it is.
+    pub probe_interval: Duration,
 }
 
 /// How much one worker takes on, and where it says how it is.
@@ -170,6 +172,7 @@ impl Settings {
                     1,
                     1_000_000_000,
                 )?,
+                probe_interval: env.seconds("DEPLOYMENT_HEALTH_CHECK_INTERVAL", 30, 1, 3_600)?,
             },
             worker: WorkerSettings {
                 concurrency: env.number("WORKER_CONCURRENCY", 1_000, 1, 100_000)?,

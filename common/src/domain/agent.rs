@@ -6,12 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AgentId, InstanceId, Timestamp};
+use super::{
+    AgentId, Capacity, Circuit, InstanceId, InstanceSpec, LoadBalancing, MadeInstance, Timestamp,
+};
 
 macro_rules! named_states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
@@ -135,9 +137,11 @@ named_states! {
 named_states! {
     /// What an instance is observed to be.
     InstanceState {
+        /// Is being made, or asked for the first time whether it is there.
+        Making = "making",
         /// Takes tasks.
         Healthy = "healthy",
-        /// Takes no task until it is probed or re-created successfully.
+        /// Did not answer probes; takes a task only while no other instance can.
         Unhealthy = "unhealthy",
         /// Forgotten by the brain (404): to be re-created.
         Lost = "lost",
@@ -149,12 +153,22 @@ named_states! {
 pub struct InstanceRecord {
     /// Its identifier.
     pub instance_id: InstanceId,
-    /// Base address of the agent, for example `http://host:8305/agents/ID`.
+    /// Base address of the agent, for example `http://host:8305/agents/ID`; empty until it was made.
     pub endpoint: String,
+    /// What it is for the Brain Factory that makes it; `None` when it was registered with its address.
+    pub made: Option<MadeInstance>,
     /// What it is observed to be.
     pub state: InstanceState,
-    /// How many tasks it may run at once; the agent's limit when `None`.
+    /// Whether it gets no more tasks and goes when nothing runs there.
+    pub draining: bool,
+    /// How many tasks it may run at once, as registered; the agent's limit when `None`.
     pub capacity: Option<u32>,
+    /// Its share of the tasks, 1 to 1,000.
+    pub weight: u32,
+    /// What was learnt of how many tasks it can run at once.
+    pub learnt: Capacity,
+    /// Whether it is trusted.
+    pub circuit: Circuit,
     /// How many tasks it runs now.
     pub running: u32,
     /// When it came to be.
@@ -195,8 +209,12 @@ pub struct AgentRecord {
     pub brain_config: Option<Value>,
     /// Its deployment in the Deployment Pipeline.
     pub deployment_id: Option<String>,
-    /// Where it runs, when it is not the Brain Factory's to make.
-    pub endpoint: Option<String>,
+    /// Where it runs, when it is not the Brain Factory's to make; empty otherwise.
+    pub registered_instances: Vec<InstanceSpec>,
+    /// How many instances the Brain Factory is to make.
+    pub instances_wanted: u32,
+    /// How its tasks are shared out among its instances.
+    pub load_balancing: LoadBalancing,
     /// Everything else that was registered.
     pub extra: Map<String, Value>,
     /// What is wanted.

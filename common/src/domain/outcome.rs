@@ -129,6 +129,89 @@ impl TaskError {
     }
 }
 
+/// Why a task could not be tried now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snooze {
+    /// The instance runs as many tasks as it can.
+    Busy,
+    /// The instance has to be made again.
+    NoBrain,
+    /// The instance may still run an earlier attempt at the task.
+    StillRunning,
+}
+
+/// What an attempt says of the instance that it was made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It did what it was asked to.
+    Succeeded,
+    /// It answered, with a failure of its own.
+    Answered,
+    /// It takes no more tasks than it has.
+    Refused,
+    /// It was not reached, failed as a server does, or did not answer in time.
+    Failed,
+    /// Nothing.
+    None,
+}
+
+impl Outcome {
+    /// What it says of the instance.
+    #[must_use]
+    pub const fn evidence(&self) -> Evidence {
+        match self {
+            Self::Completed { .. } => Evidence::Succeeded,
+            Self::Failed { error } => match error.code {
+                ErrorCode::AgentRejected | ErrorCode::AgentFailed => Evidence::Answered,
+                ErrorCode::AgentUnreachable
+                | ErrorCode::AgentUnavailable
+                | ErrorCode::InvalidAnswer
+                | ErrorCode::TimedOut => Evidence::Failed,
+                ErrorCode::WorkerLost
+                | ErrorCode::InternalError
+                | ErrorCode::Expired
+                | ErrorCode::Cancelled
+                | ErrorCode::AgentUnregistered
+                | ErrorCode::UnknownAgent => Evidence::None,
+            },
+            Self::Retryable { .. } | Self::TimedOut { .. } => Evidence::Failed,
+            Self::Snoozed { why, .. } => match why {
+                Snooze::Busy => Evidence::Refused,
+                Snooze::NoBrain | Snooze::StillRunning => Evidence::None,
+            },
+            Self::HandedBack | Self::WorkerLost | Self::Cancelled => Evidence::None,
+        }
+    }
+
+    /// Whether the instance may still run the task although the attempt has ended for us: it does not notice that nobody
+    /// waits for its answer.
+    #[must_use]
+    pub const fn may_still_run(&self) -> bool {
+        match self {
+            Self::Completed { .. } | Self::Failed { .. } => false,
+            Self::Snoozed { why, .. } => match why {
+                Snooze::StillRunning => true,
+                Snooze::Busy | Snooze::NoBrain => false,
+            },
+            Self::Retryable { error, .. } => match error.code {
+                ErrorCode::InvalidAnswer => false,
+                ErrorCode::AgentUnreachable
+                | ErrorCode::AgentUnavailable
+                | ErrorCode::TimedOut
+                | ErrorCode::AgentRejected
+                | ErrorCode::AgentFailed
+                | ErrorCode::WorkerLost
+                | ErrorCode::InternalError
+                | ErrorCode::Expired
+                | ErrorCode::Cancelled
+                | ErrorCode::AgentUnregistered
+                | ErrorCode::UnknownAgent => true,
+            },
+            Self::TimedOut { .. } | Self::HandedBack | Self::WorkerLost | Self::Cancelled => true,
+        }
+    }
+}
+
 /// What an attempt came to. A handler decides it; the ledger settles it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -154,8 +237,10 @@ pub enum Outcome {
         /// How long was waited.
         error: TaskError,
     },
-    /// The instance was busy or had to be re-created: try again, without counting an attempt.
+    /// It could not be tried now: try again, without counting an attempt.
     Snoozed {
+        /// Why.
+        why: Snooze,
         /// How long to wait before the next try.
         delay: Duration,
     },

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{AgentId, Faults, Fields, MAX_NESTING, nesting_of};
+use super::{AgentId, Faults, Fields, InstanceSpec, LoadBalancing, MAX_NESTING, nesting_of};
+
+/// What `load_balancing` accepts.
+const LOAD_BALANCING: &str = "must be least_loaded, round_robin, weighted or sticky";
 
 /// A validated registration. What is absent leaves an existing agent's value as it is.
 #[derive(Clone, Debug)]
@@ -22,6 +25,10 @@ pub struct Registration {
     pub max_concurrent_sessions: Option<u32>,
     /// Where it runs, when it is not the Brain Factory's to make.
     pub endpoint: Option<Url>,
+    /// All places where it runs, 1–100, each with its share; takes the place of those that were registered before.
+    pub instances: Option<Vec<InstanceSpec>>,
+    /// How its tasks are shared out among its instances.
+    pub load_balancing: Option<LoadBalancing>,
     /// Everything else, kept as it came.
     pub extra: Map<String, Value>,
 }
@@ -51,6 +58,9 @@ impl Registration {
             "must be an absolute http or https address",
             super::submission::http_url,
         );
+        let instances = InstanceSpec::take_list(&mut fields);
+        let load_balancing =
+            fields.take_parsed("load_balancing", LOAD_BALANCING, |name| name.parse().ok());
         let extra = fields.finish_keeping_unknown()?;
         let Some(agent_id) = agent_id else {
             return Err(Faults::one("agent_id", AgentId::ACCEPTS));
@@ -63,8 +73,27 @@ impl Registration {
             deployment_id,
             max_concurrent_sessions,
             endpoint,
+            instances,
+            load_balancing,
             extra,
         })
+    }
+
+    /// The places where it runs, if any are named: the list, and `endpoint` among them.
+    #[must_use]
+    pub fn registered_instances(&self) -> Option<Vec<InstanceSpec>> {
+        let single = self.endpoint.as_ref().map(ToString::to_string);
+        let mut all = match (&self.instances, &single) {
+            (Some(instances), _) => instances.clone(),
+            (None, Some(_)) => Vec::new(),
+            (None, None) => return None,
+        };
+        if let Some(endpoint) = single
+            && all.iter().all(|spec| spec.endpoint != endpoint)
+        {
+            all.insert(0, InstanceSpec::at(endpoint));
+        }
+        Some(all)
     }
 }
 

@@ -1,11 +1,11 @@
 //! How much an agent is to do at once.
 
-use super::{Faults, Fields};
+use super::{Fields, MAX_INSTANCES};
 
 /// A change of how much an agent may do at once; at least one of the two is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scaling {
-    /// How many instances it is to have, 1 to 1,000.
+    /// How many instances the Brain Factory is to make of it, 1 to 100.
     pub instances: Option<u32>,
     /// Its own limit of concurrent sessions, 1 to 100,000.
     pub max_concurrent_sessions: Option<u32>,
@@ -21,22 +21,8 @@ impl Scaling {
             );
         }
         Self {
-            instances: fields.take_integer("instances", 1, 1_000),
+            instances: fields.take_integer("instances", 1, MAX_INSTANCES),
             max_concurrent_sessions: fields.take_integer("max_concurrent_sessions", 1, 100_000),
         }
-    }
-
-    /// Whether it can be done: agents have one instance each.
-    ///
-    /// # Errors
-    /// The fault.
-    pub fn check(self) -> Result<(), Faults> {
-        if self.instances.is_some_and(|instances| instances != 1) {
-            return Err(Faults::one(
-                "instances",
-                "must be 1: an agent has one instance",
-            ));
-        }
-        Ok(())
     }
 }

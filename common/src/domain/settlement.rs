@@ -82,7 +82,7 @@ impl Settlement {
             Outcome::Retryable { error, retry_after } => {
                 Self::after_failure(claim, error, retry_after, rules, now, jitter)
             }
-            Outcome::Snoozed { delay } => Self {
+            Outcome::Snoozed { delay, .. } => Self {
                 run_at: Some(now.plus(delay)),
                 counts: false,
                 ..Self::to(TaskStatus::Retrying)
@@ -152,7 +152,7 @@ impl Settlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AgentId, InstanceId, TaskId, WorkerId};
+    use crate::domain::{AgentId, InstanceId, Snooze, TaskId, WorkerId};
 
     fn claim(attempt: u32, crashes: u32) -> Claim {
         Claim {
@@ -216,6 +216,7 @@ mod tests {
         let snoozed = decide(
             &claim(3, 0),
             Outcome::Snoozed {
+                why: Snooze::Busy,
                 delay: Duration::from_secs(1),
             },
             false,
@@ -247,6 +248,7 @@ mod tests {
         for outcome in [
             retryable(),
             Outcome::Snoozed {
+                why: Snooze::Busy,
                 delay: Duration::ZERO,
             },
             Outcome::HandedBack,

@@ -7,7 +7,8 @@ use sea_orm::{
     QuerySelect, Value,
 };
 
-use super::convert::{count, small};
+use super::affinity::Affinity;
+use super::convert::{at, count, small};
 use super::entity::tasks;
 use super::ingest::status_on_arrival;
 use super::rows::Rows;
@@ -42,7 +43,7 @@ pub(super) fn shares(
                 .saturating_add(*arriving.get(id).unwrap_or(&0));
             Wanting {
                 id,
-                wants: agent.free().min(waiting),
+                wants: agent.free(now).min(waiting),
                 running: agent.running,
             }
         })
@@ -95,34 +96,48 @@ impl Ledger {
     ) -> Result<Vec<Started>, LedgerError> {
         let mut started = Vec::new();
         for (agent_id, share) in shares.iter().filter(|(_, share)| **share > 0) {
-            let Some(agent) = slots.get_mut(agent_id).filter(|agent| agent.queued > 0) else {
+            let Some(agent) = slots.get(agent_id).filter(|agent| agent.queued > 0) else {
                 continue;
             };
-            for row in most_urgent(tx, agent_id, (*share).min(agent.free())).await? {
-                let Some((instance_id, endpoint)) = agent.take() else {
+            let rows = most_urgent(tx, agent_id, (*share).min(agent.free(now))).await?;
+            let waiting = rows
+                .into_iter()
+                .map(|row| Ok((Waiting::of(&row)?, TaskRecord::try_from(row)?)))
+                .collect::<Result<Vec<_>, LedgerError>>()?;
+            let sessions = waiting
+                .iter()
+                .map(|(_, record)| (agent_id, record.task.session_id.as_ref()));
+            let mut affinity = Affinity::of(tx, slots, sessions).await?;
+            let Some(agent) = slots.get_mut(agent_id) else {
+                continue;
+            };
+            for (waiting, record) in waiting {
+                let session_id = record.task.session_id.as_ref();
+                let preferred = affinity.get(agent_id, session_id);
+                // Where it was tried before is the last place where it is tried again.
+                let Some(slot) = agent.take(preferred, record.instance_id, now) else {
                     break;
                 };
+                affinity.note(agent.policy, agent_id, session_id, slot.instance_id);
                 agent.add_queued(-1);
-                let number: u32 = count("claims", row.claims.into())?;
-                let crashes = count("crashes", row.crashes.into())?;
-                let record = TaskRecord::try_from(row)?;
                 let claim = Claim {
                     task_id: record.task.task_id,
                     agent_id: agent_id.clone(),
                     worker_id,
-                    instance_id,
-                    number: number + 1,
+                    instance_id: slot.instance_id,
+                    number: waiting.claims + 1,
                     attempt: record.attempt + 1,
                     max_attempts: record.task.max_attempts,
-                    crashes,
+                    crashes: waiting.crashes,
                     started_at: now,
-                    waited: (number == 0).then(|| record.task.waited_until(now)),
+                    waited: (waiting.claims == 0).then(|| record.task.waited_until(now)),
                 };
                 started.push(Started {
                     claim,
                     used: record.usage,
                     task: record.task,
-                    endpoint,
+                    endpoint: slot.endpoint,
+                    may_run_until: waiting.may_run_until.filter(|until| *until > now),
                 });
             }
         }
@@ -131,6 +146,23 @@ impl Ledger {
             tx.execute_raw(statement).await?;
         }
         Ok(started)
+    }
+}
+
+/// What of a waiting task only a claim needs.
+struct Waiting {
+    claims: u32,
+    crashes: u32,
+    may_run_until: Option<Timestamp>,
+}
+
+impl Waiting {
+    fn of(row: &tasks::Model) -> Result<Self, LedgerError> {
+        Ok(Self {
+            claims: count("claims", row.claims.into())?,
+            crashes: count("crashes", row.crashes.into())?,
+            may_run_until: at(row.may_run_until),
+        })
     }
 }
 

@@ -12,9 +12,11 @@ use super::rows::{Rows, in_list};
 use super::slots::Slots;
 use super::workflows::News;
 use super::{Ledger, LedgerError, Recorded};
-use crate::domain::{Claim, Completion, Outcome, Settlement, TaskStatus, Timestamp, Usage};
+use crate::domain::{
+    Claim, Completion, Evidence, Outcome, Settlement, TaskStatus, Timestamp, Usage,
+};
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "worker",
     "number",
@@ -28,8 +30,11 @@ const COLUMNS: [&str; 13] = [
     "due",
     "uncounted",
     "crash",
+    "may_run",
 ];
 
+/// An agent gives a task its time-out and a little more; when that is over, it no longer runs it.
+///
 /// The fence: task, claim number and worker must all be the current ones of a running task.
 ///
 /// The status is compared as `status || ''` so that no database thinks of the index of all running tasks: a plan made
@@ -37,6 +42,8 @@ const COLUMNS: [&str; 13] = [
 const RECORD: &str = "UPDATE tasks SET status = v.new_status, completed_at = v.done_at, result = v.answer, \
      error_code = v.code, error_message = v.message, run_at = COALESCE(v.due, tasks.run_at), \
      attempt = tasks.attempt - v.uncounted, crashes = tasks.crashes + v.crash, \
+     may_run_until = CASE WHEN v.may_run \
+         THEN tasks.started_at + (CAST(tasks.timeout_seconds AS BIGINT) + 15) * 1000000 ELSE tasks.may_run_until END, \
      tokens_used = CASE WHEN v.tokens IS NULL THEN tasks.tokens_used ELSE COALESCE(tasks.tokens_used, 0) + v.tokens END, \
      cost_estimate = CASE WHEN v.cost IS NULL THEN tasks.cost_estimate ELSE COALESCE(tasks.cost_estimate, 0) + v.cost END \
      FROM v WHERE tasks.task_id = v.id AND tasks.status || '' = 'running' AND tasks.claims = v.number \
@@ -89,6 +96,11 @@ impl Ledger {
         } in completions
         {
             let cancel = cancelled.contains(&claim.task_id.uuid());
+            let told = Told {
+                evidence: outcome.evidence(),
+                may_still_run: outcome.may_still_run(),
+                usage,
+            };
             let settlement = Settlement::decide(
                 &claim,
                 outcome,
@@ -97,14 +109,14 @@ impl Ledger {
                 now,
                 fastrand::f64(),
             );
-            decided.push((claim, settlement, usage));
+            decided.push((claim, settlement, told));
         }
         let (mut recorded, owed, news) = record(tx, &decided, now).await?;
         owe(tx, owed, now).await?;
         news.store(tx).await?;
         let mut sessions = Rows::new();
         let mut results = Vec::with_capacity(decided.len());
-        for (claim, settlement, usage) in decided {
+        for (claim, settlement, told) in decided {
             // Of two completions for one claim, the ledger took the first.
             let taken = recorded
                 .get(&claim.task_id.uuid())
@@ -118,15 +130,15 @@ impl Ledger {
             }
             recorded.remove(&claim.task_id.uuid());
             if let Some(agent) = slots.get_mut(&claim.agent_id) {
-                agent.release(Some(claim.instance_id));
+                agent.release(&claim, told.evidence, now);
                 agent.add_queued(i64::from(settlement.status == TaskStatus::Queued));
                 if settlement.counts {
                     let micros = micros_of(now.since(claim.started_at));
-                    agent.add_session(settlement.status, micros, &usage);
+                    agent.add_session(settlement.status, micros, &told.usage);
                 }
             }
             if settlement.counts && !writes_two_tables(tx) {
-                sessions.push(session(&claim, &settlement, &usage, now));
+                sessions.push(session(&claim, &settlement, &told.usage, now));
             }
             results.push(Recorded {
                 claim,
@@ -187,7 +199,14 @@ async fn cancel_requests(
     Ok(requested)
 }
 
-type Decided = (Claim, Settlement, Usage);
+/// What is kept of an outcome once it is settled.
+struct Told {
+    evidence: Evidence,
+    may_still_run: bool,
+    usage: Usage,
+}
+
+type Decided = (Claim, Settlement, Told);
 
 /// Writes the settlements whose claims are current, and returns the number of each claim that was, and the callbacks that
 /// are owed now, and what workflows are to learn; with PostgreSQL, in the same way to the server, writes their sessions
@@ -204,9 +223,9 @@ async fn record(
         .filter(|(claim, _, _)| once.insert((claim.task_id, claim.number, claim.worker_id)));
     let statements = if writes_two_tables(tx) {
         let rows: Rows<{ COLUMNS.len() + SESSION.len() }> = decided_once
-            .map(|(claim, settlement, usage)| {
-                let session = session(claim, settlement, usage, now);
-                let mut values = settled(claim, settlement, usage, now)
+            .map(|(claim, settlement, told)| {
+                let session = session(claim, settlement, &told.usage, now);
+                let mut values = settled(claim, settlement, told, now)
                     .into_iter()
                     .chain(session);
                 std::array::from_fn(|_| values.next().unwrap_or(Value::Bool(None)))
@@ -222,7 +241,7 @@ async fn record(
         rows.into_statements(backend, names, &body)
     } else {
         let rows: Rows<{ COLUMNS.len() }> = decided_once
-            .map(|(claim, settlement, usage)| settled(claim, settlement, usage, now))
+            .map(|(claim, settlement, told)| settled(claim, settlement, told, now))
             .collect();
         rows.into_statements(
             backend,
@@ -272,9 +291,10 @@ async fn record(
 fn settled(
     claim: &Claim,
     settlement: &Settlement,
-    usage: &Usage,
+    told: &Told,
     now: Timestamp,
 ) -> [Value; COLUMNS.len()] {
+    let usage = &told.usage;
     let error = settlement.error.as_ref();
     let done_at = settlement.status.is_terminal().then(|| now.as_micros());
     [
@@ -291,6 +311,7 @@ fn settled(
         settlement.run_at.map(Timestamp::as_micros).into(),
         i32::from(!settlement.counts).into(),
         i32::from(settlement.crashed).into(),
+        told.may_still_run.into(),
     ]
 }
 

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use super::LedgerError;
 use super::entity::{agent_instances, agent_profiles, agents, tasks};
 use crate::domain::{
-    AgentId, AgentRecord, AgentTotals, ErrorCode, InstanceRecord, Json, NewTask, Origin, Priority,
-    SessionId, TaskError, TaskRecord, TaskStatus, Timestamp, Usage,
+    AgentId, AgentRecord, AgentTotals, Capacity, Circuit, ErrorCode, InstanceRecord, InstanceSpec,
+    Json, MadeInstance, NewTask, Origin, Priority, SessionId, TaskError, TaskRecord, TaskStatus,
+    Timestamp, Usage,
 };
 
 pub(super) fn agent_id(text: &str) -> Result<AgentId, LedgerError> {
@@ -134,7 +135,52 @@ impl TryFrom<agent_instances::Model> for InstanceRecord {
             created_at: Timestamp::from_micros(row.created_at),
             last_health_check: at(row.last_health_check),
             memory_usage_mb: row.memory_usage_mb,
+            made: made_instance(row.ordinal, row.made_as.as_deref())?,
+            draining: row.draining,
+            weight: count("weight", row.weight.into())?,
+            learnt: Capacity {
+                learnt: row
+                    .learnt_limit
+                    .map(|learnt| count("learnt_limit", learnt.into()))
+                    .transpose()?,
+                lowered_at: Timestamp::from_micros(row.limit_lowered_at),
+                short: row.latency_short,
+                long: row.latency_long,
+                samples: count("latency_samples", row.latency_samples.into())?,
+            },
+            circuit: Circuit {
+                state: name("circuit", &row.circuit)?,
+                since: Timestamp::from_micros(row.circuit_since),
+                until: at(row.circuit_until),
+                failures: count("circuit_failures", row.circuit_failures.into())?,
+                failure_rate: row.failure_rate,
+                openings: count("circuit_openings", row.circuit_openings.into())?,
+            },
         })
+    }
+}
+
+fn made_instance(
+    ordinal: Option<i32>,
+    made_as: Option<&str>,
+) -> Result<Option<MadeInstance>, LedgerError> {
+    let Some((ordinal, made_as)) = ordinal.zip(made_as) else {
+        return Ok(None);
+    };
+    Ok(Some(MadeInstance {
+        ordinal: count("ordinal", ordinal.into())?,
+        name: agent_id(made_as)?,
+    }))
+}
+
+/// The places where an agent was registered to run; `endpoint` is what an older version wrote.
+fn registered_instances(
+    list: Option<&str>,
+    endpoint: Option<String>,
+) -> Result<Vec<InstanceSpec>, LedgerError> {
+    match list {
+        Some(list) => serde_json::from_str(list).map_err(|_| corrupt("instances", "no list")),
+        None => Ok(endpoint.map(InstanceSpec::at).into_iter().collect()),
     }
 }
 
@@ -153,7 +199,9 @@ pub(super) fn agent(
             .map(|text| serde_json::from_str(&text).map_err(|_| corrupt("brain_config", "no JSON")))
             .transpose()?,
         deployment_id: profile.deployment_id,
-        endpoint: profile.endpoint,
+        registered_instances: registered_instances(profile.instances.as_deref(), profile.endpoint)?,
+        instances_wanted: count("instances_wanted", row.instances_wanted.into())?,
+        load_balancing: name("load_balancing", &row.load_balancing)?,
         extra: serde_json::from_str(&profile.extra)
             .map_err(|_| corrupt("extra", "no JSON object"))?,
         desired: name("desired", &row.desired)?,

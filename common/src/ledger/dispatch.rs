@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use super::slots::Slots;
 use super::{Connections, Ingested, Ingestion, Ledger, LedgerError};
-use crate::domain::{AgentId, Claim, Completion, NewTask, Settlement, Timestamp, Usage, WorkerId};
+use crate::domain::{
+    AgentId, CircuitState, Claim, Completion, InstanceId, NewTask, Settlement, Timestamp, Usage,
+    WorkerId,
+};
 
 /// What a worker brings to a dispatch.
 #[derive(Debug, Default)]
@@ -34,6 +37,19 @@ pub struct Started {
     pub endpoint: String,
     /// What earlier attempts used together.
     pub used: Usage,
+    /// Until when an instance may still run an earlier attempt, whose end nobody heard of: ask before it is sent there.
+    pub may_run_until: Option<Timestamp>,
+}
+
+/// An instance whose circuit came to stand elsewhere.
+#[derive(Clone, Debug)]
+pub struct CircuitChange {
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Where the circuit stands now.
+    pub circuit: CircuitState,
 }
 
 /// An ended claim, as the ledger took it.
@@ -58,6 +74,8 @@ pub struct Dispatched {
     pub hungry: Vec<AgentId>,
     /// Agents whose lifecycle has something to do.
     pub to_reconcile: Vec<AgentId>,
+    /// Instances whose circuit came to stand elsewhere.
+    pub circuit_changes: Vec<CircuitChange>,
 }
 
 impl Ledger {
@@ -116,13 +134,14 @@ impl Ledger {
 
         let hungry = slots
             .iter()
-            .filter(|(_, agent)| agent.queued > 0 && agent.free() > 0);
+            .filter(|(_, agent)| agent.queued > 0 && agent.free(now) > 0);
         Ok(Dispatched {
             arrivals,
             completions,
             started,
             hungry: hungry.map(|(id, _)| id.clone()).collect(),
             to_reconcile: slots.to_reconcile(),
+            circuit_changes: slots.circuit_changes(),
         })
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
 
+use super::affinity::Affinity;
 use super::convert::name;
 use super::insert::Row;
 use super::rows::in_list;
@@ -70,7 +71,12 @@ impl Ledger {
             return Ok((Vec::new(), Vec::new()));
         }
         let mut rows = plan(slots, &arrivals, now);
-        start_rows(&mut rows, slots, shares, worker_id, now);
+        let sessions = rows
+            .iter()
+            .filter(|row| shares.contains_key(&row.task.agent_id))
+            .map(|row| (&row.task.agent_id, row.task.session_id.as_ref()));
+        let affinity = Affinity::of(tx, slots, sessions).await?;
+        start_rows(&mut rows, slots, affinity, shares, worker_id, now);
         let new = self.insert_rows(tx, &rows, now).await?;
         let mut old: Vec<TaskId> = rows
             .iter()
@@ -93,8 +99,9 @@ impl Ledger {
                     task: row.task.clone(),
                     endpoint,
                     used: Usage::default(),
+                    may_run_until: None,
                 }),
-                (Some((claim, _)), false) => agent.release(Some(claim.instance_id)),
+                (Some((claim, _)), false) => agent.give_back(claim.instance_id, now),
                 (None, _) => {}
             }
             if inserted {
@@ -171,23 +178,27 @@ pub(super) fn status_on_arrival(task: &NewTask, now: Timestamp) -> TaskStatus {
 fn start_rows(
     rows: &mut [Row<'_>],
     slots: &mut Slots,
+    mut affinity: Affinity,
     mut shares: BTreeMap<AgentId, u32>,
     worker_id: WorkerId,
     now: Timestamp,
 ) {
     for row in rows {
         let agent_id = &row.task.agent_id;
+        let session_id = row.task.session_id.as_ref();
         // While others of the agent wait, a new one waits with them and is claimed in its turn.
         if let Some(share) = shares.get_mut(agent_id)
             && *share > 0
             && row.status == TaskStatus::Queued
             && let Some(agent) = slots.get_mut(agent_id)
             && agent.queued == 0
-            && let Some((instance_id, endpoint)) = agent.take()
+            && let Some(slot) = agent.take(affinity.get(agent_id, session_id), None, now)
         {
             *share -= 1;
+            affinity.note(agent.policy, agent_id, session_id, slot.instance_id);
             row.status = TaskStatus::Running;
-            row.start = Some((first_claim(row.task, worker_id, instance_id, now), endpoint));
+            let claim = first_claim(row.task, worker_id, slot.instance_id, now);
+            row.start = Some((claim, slot.endpoint));
         }
     }
 }

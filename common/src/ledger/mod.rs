@@ -5,6 +5,7 @@
 //! of their identifiers. SQLite has one writer anyway.
 
 mod access;
+mod affinity;
 mod audit;
 mod audit_forwarding;
 mod audit_pages;
@@ -31,6 +32,7 @@ mod list;
 mod orphans;
 mod performance;
 mod presence;
+mod probes;
 mod query;
 mod registration;
 mod reprioritise;
@@ -55,7 +57,7 @@ pub use audit_pages::{AuditPage, AuditQuery};
 pub use callbacks::WaitingTarget;
 pub use cancel::Cancelled;
 pub use dead_letters::{LetterPlace, LetterQuery};
-pub use dispatch::{Dispatch, Dispatched, Recorded, Started};
+pub use dispatch::{CircuitChange, Dispatch, Dispatched, Recorded, Started};
 pub use due::Promoted;
 pub use error::LedgerError;
 pub use ingest::{Ingested, Ingestion};
@@ -63,8 +65,9 @@ pub use lifecycle::LeasedAgent;
 pub use list::{TaskPage, TaskPlace, TaskQuery};
 pub use performance::{AgentPerformance, RolledUp, WindowPerformance};
 pub use presence::{Presence, Sighting, Welcome};
+pub use probes::{Found, Probe, ProbeChange};
 pub use query::{AgentQuery, Load};
-pub use registration::Wished;
+pub use registration::{Scaled, Wished};
 pub use reprioritise::Reprioritised;
 pub use retention::{Deleted, Ended, Walked};
 pub use retry::Retried;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, DatabaseTransaction, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait},
 };
 
@@ -12,7 +12,7 @@ use super::entity::{agent_instances, agent_profiles, agents, tasks};
 use super::rows::in_list;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
-    AgentId, AgentRecord, AgentStatus, DesiredState, TaskId, TaskRecord, TaskStatus,
+    AgentId, AgentRecord, AgentStatus, DesiredState, InstanceRecord, TaskId, TaskRecord, TaskStatus,
 };
 
 /// Queue positions are counted up to here.
@@ -218,6 +218,20 @@ pub(super) async fn agent_in_any_state(
     Ok(agents_where(db, condition, 1).await?.into_iter().next())
 }
 
+/// The instances of an agent, as a transaction sees them, oldest first.
+pub(super) async fn instances_of(
+    tx: &DatabaseTransaction,
+    agent_id: &AgentId,
+) -> Result<Vec<InstanceRecord>, LedgerError> {
+    let rows = agent_instances::Entity::find()
+        .filter(agent_instances::Column::AgentId.eq(agent_id.as_str()))
+        .order_by_asc(agent_instances::Column::CreatedAt)
+        .order_by_asc(agent_instances::Column::InstanceId)
+        .all(tx)
+        .await?;
+    rows.into_iter().map(InstanceRecord::try_from).collect()
+}
+
 async fn agents_where(
     db: &Connections,
     condition: Expr,
@@ -240,7 +254,8 @@ async fn agents_where(
     if !ids.is_empty() {
         let query = agent_instances::Entity::find()
             .filter(agent_instances::Column::AgentId.is_in(ids))
-            .order_by_asc(agent_instances::Column::CreatedAt);
+            .order_by_asc(agent_instances::Column::CreatedAt)
+            .order_by_asc(agent_instances::Column::InstanceId);
         for instance in query.all(&db.read).await? {
             instances
                 .entry(instance.agent_id.clone())

@@ -8,14 +8,26 @@ use sea_orm::{
 };
 use serde_json::{Map, Value};
 
-use super::convert::small;
+use super::convert::{agent_id, small};
 use super::entity::{agent_profiles, agents};
 use super::query::{agent_in_any_state, registered_agent};
 use super::slots::Slots;
 use super::{Connections, Ledger, LedgerError};
 use crate::domain::{
-    AgentId, AgentRecord, AgentStatus, DesiredState, Registration, Timestamp, Wish, prevails_over,
+    AgentId, AgentRecord, AgentStatus, DesiredState, LoadBalancing, Registration, Scaling,
+    Timestamp, Wish, prevails_over,
 };
+
+/// What became of a wish to scale an agent.
+#[derive(Clone, Debug)]
+pub enum Scaled {
+    /// It is noted.
+    Now(Box<AgentRecord>),
+    /// Its instances were registered with their addresses; nothing was changed.
+    Registered,
+    /// No such agent is registered.
+    Unknown,
+}
 
 /// What became of a wish about an agent.
 #[derive(Clone, Debug)]
@@ -29,30 +41,45 @@ pub enum Wished {
 }
 
 impl Ledger {
-    /// Gives an agent another limit of concurrent sessions; `None` when it is not registered. What runs beyond a lower
-    /// limit is finished.
+    /// Gives an agent another limit of concurrent sessions, another number of instances, or both. What runs beyond a lower
+    /// limit, or on an instance too many, is finished.
+    ///
+    /// A crash after the commit delays what follows until the next look at agents to reconcile.
     ///
     /// # Errors
     /// When the ledger does not take it.
-    pub async fn limit_sessions(
+    pub async fn scale(
         &self,
         agent_id: &AgentId,
-        max_concurrent_sessions: u32,
+        scaling: Scaling,
         now: Timestamp,
-    ) -> Result<Option<AgentRecord>, LedgerError> {
-        let sql = "UPDATE agents SET max_concurrent_sessions = $1 WHERE agent_id = $2 AND desired <> 'removed'";
-        let limit = small(max_concurrent_sessions);
-        let values = [limit.into(), agent_id.as_str().into()];
+    ) -> Result<Scaled, LedgerError> {
+        // The number of instances of an agent that was registered with their addresses is not ours to change.
+        let sql = "UPDATE agents SET max_concurrent_sessions = COALESCE($1, max_concurrent_sessions), \
+                   instances_wanted = COALESCE($2, instances_wanted), \
+                   reconcile_at = CASE WHEN CAST($2 AS INTEGER) IS NOT NULL AND desired = 'running' THEN $3 ELSE reconcile_at END \
+                   WHERE agent_id = $4 AND desired <> 'removed' AND (CAST($2 AS INTEGER) IS NULL OR EXISTS \
+                   (SELECT 1 FROM agent_profiles p WHERE p.agent_id = agents.agent_id AND p.endpoint IS NULL))";
+        let values = [
+            scaling.max_concurrent_sessions.map(small).into(),
+            scaling.instances.map(small).into(),
+            now.as_micros().into(),
+            agent_id.as_str().into(),
+        ];
         let changed = self.execute_noted("agent.scale", agent_id.as_str(), now, sql, &values);
-        if !changed.await? {
-            return Ok(None);
-        }
-        self.agent(agent_id).await
+        let changed = changed.await?;
+        Ok(match self.agent(agent_id).await? {
+            Some(agent) if changed => Scaled::Now(Box::new(agent)),
+            Some(_) => Scaled::Registered,
+            None => Scaled::Unknown,
+        })
     }
 
     /// Writes an agent: a new one, or the named fields of an existing one.
     ///
-    /// A richer `brain_config` stays when a poorer one comes. An agent that is being removed comes back, unstarted.
+    /// A richer `brain_config` stays when a poorer one comes. An agent that is being removed comes back, unstarted. The
+    /// Brain Factory registers what it makes: when that is an instance of another agent, nothing is changed, and that
+    /// agent is returned.
     ///
     /// # Errors
     /// When the ledger does not take it.
@@ -72,14 +99,29 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<AgentRecord, LedgerError> {
         let id = &registration.agent_id;
+        if let Some(agent_id) = agent_of_instance(db, id).await?
+            && let Some(agent) = registered_agent(db, &agent_id).await?
+        {
+            return Ok(agent);
+        }
         let tx = db.begin().await?;
         insert_if_new(&tx, id, now).await?;
         let _lock = Slots::lock(&tx, BTreeSet::from([id.clone()]), &self.options).await?;
         let sql = "UPDATE agents SET max_concurrent_sessions = COALESCE($1, max_concurrent_sessions), \
-                   reconcile_at = CASE WHEN desired = 'removed' THEN $2 ELSE reconcile_at END, \
-                   desired = CASE WHEN desired = 'removed' THEN 'idle' ELSE desired END WHERE agent_id = $3";
-        let limit = registration.max_concurrent_sessions.map(small);
-        let values = [limit.into(), now.as_micros().into(), id.as_str().into()];
+                   load_balancing = COALESCE($2, load_balancing), \
+                   reconcile_at = CASE WHEN desired = 'removed' OR (desired = 'running' AND $3) THEN $4 ELSE reconcile_at END, \
+                   desired = CASE WHEN desired = 'removed' THEN 'idle' ELSE desired END WHERE agent_id = $5";
+        let names_instances = registration.registered_instances().is_some();
+        let values = [
+            registration.max_concurrent_sessions.map(small).into(),
+            registration
+                .load_balancing
+                .map(LoadBalancing::as_str)
+                .into(),
+            names_instances.into(),
+            now.as_micros().into(),
+            id.as_str().into(),
+        ];
         tx.execute_raw(Statement::from_sql_and_values(self.backend(), sql, values))
             .await?;
         if let Some(profile) = agent_profiles::Entity::find_by_id(id.as_str())
@@ -130,6 +172,15 @@ impl Ledger {
             Some(_) | None => Wished::Unknown,
         })
     }
+}
+
+/// The agent that has an instance which the Brain Factory knows by this id; `None` when it is an agent's own.
+async fn agent_of_instance(db: &Connections, id: &AgentId) -> Result<Option<AgentId>, LedgerError> {
+    let sql = "SELECT agent_id FROM agent_instances WHERE made_as = $1 AND agent_id <> $1";
+    let rows = db.query(sql, [id.as_str().into()]).await?;
+    rows.first()
+        .map(|row| agent_id(&row.try_get_by_index::<String>(0)?))
+        .transpose()
 }
 
 async fn insert_if_new(
@@ -193,8 +244,11 @@ fn merge(
     if let Some(deployment) = &registration.deployment_id {
         merged.deployment_id = Set(Some(deployment.clone()));
     }
-    if let Some(endpoint) = &registration.endpoint {
-        merged.endpoint = Set(Some(endpoint.to_string()));
+    if let Some(instances) = registration.registered_instances() {
+        let list = serde_json::to_string(&instances).map_err(unreadable)?;
+        merged.instances = Set(Some(list));
+        // That it is there says that the agent is not the Brain Factory's to make.
+        merged.endpoint = Set(instances.into_iter().next().map(|spec| spec.endpoint));
     }
     if let Some(config) = &registration.brain_config
         && old_config.is_none_or(|old| prevails_over(config, &old))

@@ -253,6 +253,8 @@ fn register(registration: &Registration, kind: &str) -> Value {
         deployment_id,
         max_concurrent_sessions,
         endpoint,
+        instances,
+        load_balancing,
         extra,
     } = registration;
     let mut body = Map::new();
@@ -266,6 +268,8 @@ fn register(registration: &Registration, kind: &str) -> Value {
         ("deployment_id", json!(deployment_id)),
         ("max_concurrent_sessions", json!(max_concurrent_sessions)),
         ("endpoint", json!(endpoint)),
+        ("instances", json!(instances)),
+        ("load_balancing", json!(load_balancing)),
     ];
     for (name, value) in known {
         if !value.is_null() {

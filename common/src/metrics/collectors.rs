@@ -2,8 +2,8 @@
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, core::Collector,
 };
 
 use super::names;
@@ -52,6 +52,11 @@ pub(super) struct Collectors {
     pub(super) workflow_steps: IntCounter,
     pub(super) workflow_batch: Histogram,
     pub(super) workflow_advance: Histogram,
+    pub(super) instances: IntGaugeVec,
+    pub(super) open_circuits: IntGauge,
+    pub(super) circuit_changes: IntCounterVec,
+    pub(super) probes: IntCounterVec,
+    pub(super) snoozes: IntCounterVec,
 }
 
 impl Collectors {
@@ -176,6 +181,29 @@ impl Collectors {
                 names::WORKFLOW_ADVANCE_SECONDS,
                 "How long advancing workflows took, a transaction",
                 QUICK,
+            )?,
+            instances: to.keep(IntGaugeVec::new(
+                Opts::new(names::INSTANCES, "Instances of agents by their state"),
+                &["state"],
+            )?)?,
+            open_circuits: to.gauge(
+                names::OPEN_CIRCUITS,
+                "Instances whose circuit is not closed",
+            )?,
+            circuit_changes: to.counters(
+                names::CIRCUIT_CHANGES_TOTAL,
+                "Circuits that came to stand elsewhere, by where",
+                &["to"],
+            )?,
+            probes: to.counters(
+                names::PROBES_TOTAL,
+                "Probes of instances, by what they found",
+                &["outcome"],
+            )?,
+            snoozes: to.counters(
+                names::SNOOZES_TOTAL,
+                "Tasks that could not be tried now, by reason",
+                &["reason"],
             )?,
         })
     }

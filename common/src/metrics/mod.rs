@@ -10,8 +10,10 @@ use std::time::Duration;
 use prometheus::{Registry, TextEncoder};
 
 use crate::domain::workflow::RunStatus;
-use crate::domain::{CallbackOutcome, ErrorCode, Expiring, TaskStatus};
-use crate::ledger::Ingested;
+use crate::domain::{
+    CallbackOutcome, CircuitState, ErrorCode, Expiring, InstanceState, Snooze, TaskStatus,
+};
+use crate::ledger::{Found, Ingested};
 use crate::messaging::Reason;
 use collectors::Collectors;
 
@@ -201,6 +203,49 @@ impl Metrics {
     /// So many steps of a workflow ended.
     pub fn workflow_steps_ended(&self, steps: usize) {
         self.with(|all| all.workflow_steps.inc_by(steps as u64));
+    }
+
+    /// One instance was asked how it is.
+    pub fn probed(&self, found: &Found) {
+        let outcome = match found {
+            Found::Well(_) => "well",
+            Found::Failed => "failed",
+            Found::Lost => "lost",
+        };
+        self.with(|all| all.probes.with_label_values(&[outcome]).inc());
+    }
+
+    /// The circuit of an instance came to stand at `circuit`.
+    pub fn circuit_changed(&self, circuit: CircuitState) {
+        self.with(|all| {
+            all.circuit_changes
+                .with_label_values(&[circuit.as_str()])
+                .inc();
+        });
+    }
+
+    /// A task could not be tried now.
+    pub fn snoozed(&self, why: Snooze) {
+        let reason = match why {
+            Snooze::Busy => "busy",
+            Snooze::NoBrain => "no_brain",
+            Snooze::StillRunning => "still_running",
+        };
+        self.with(|all| all.snoozes.with_label_values(&[reason]).inc());
+    }
+
+    /// How many instances of the cluster are observed to be `state`.
+    pub fn set_instances(&self, state: InstanceState, instances: u64) {
+        self.with(|all| {
+            all.instances
+                .with_label_values(&[state.as_str()])
+                .set(gauge(instances));
+        });
+    }
+
+    /// How many instances of the cluster have a circuit that is not closed.
+    pub fn set_open_circuits(&self, instances: u64) {
+        self.with(|all| all.open_circuits.set(gauge(instances)));
     }
 
     /// How many agents of the cluster take tasks.

@@ -48,6 +48,16 @@ pub const CALLBACKS_TOTAL: &str = "agent_orchestrator_callbacks_total";
 pub const AUDIT_FORWARDED_TOTAL: &str = "agent_orchestrator_audit_forwarded_total";
 /// What ended long ago and was deleted by this process.
 pub const RETENTION_DELETED_TOTAL: &str = "agent_orchestrator_retention_deleted_total";
+/// Instances in the whole cluster, by what they are observed to be.
+pub const INSTANCES: &str = "agent_orchestrator_instances";
+/// Instances in the whole cluster whose circuit is not closed.
+pub const OPEN_CIRCUITS: &str = "agent_orchestrator_open_circuits";
+/// Circuits that came to stand elsewhere, as this process noted it, by where they stand.
+pub const CIRCUIT_CHANGES_TOTAL: &str = "agent_orchestrator_circuit_changes_total";
+/// Probes of instances by this process, by what they found.
+pub const PROBES_TOTAL: &str = "agent_orchestrator_probes_total";
+/// Tasks that could not be tried now and cost no attempt, by reason.
+pub const SNOOZES_TOTAL: &str = "agent_orchestrator_snoozes_total";
 /// How long one call of an agent or the Brain Factory took.
 pub const BRAIN_CALL_DURATION_SECONDS: &str = "agent_orchestrator_brain_call_duration_seconds";
 /// Workflows that reached a status in this process.

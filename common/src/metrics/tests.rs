@@ -33,6 +33,11 @@ fn metrics_with_everything_recorded() -> Metrics {
     metrics.workflows_advanced(2, took);
     metrics.workflow_reached(RunStatus::Completed);
     metrics.workflow_steps_ended(3);
+    metrics.probed(&Found::Failed);
+    metrics.circuit_changed(CircuitState::Open);
+    metrics.snoozed(Snooze::Busy);
+    metrics.set_instances(InstanceState::Healthy, 3);
+    metrics.set_open_circuits(1);
     metrics.set_active_agents(4);
     metrics.set_runnable_tasks(5);
     metrics.set_running_tasks(6);
@@ -53,11 +58,15 @@ fn the_names_and_types_are_the_documented_ones() {
             "agent_orchestrator_audit_forwarded_total counter",
             "agent_orchestrator_brain_call_duration_seconds histogram",
             "agent_orchestrator_callbacks_total counter",
+            "agent_orchestrator_circuit_changes_total counter",
             "agent_orchestrator_claim_duration_seconds histogram",
             "agent_orchestrator_dead_letters_total counter",
             "agent_orchestrator_errors_total counter",
             "agent_orchestrator_ingest_batch_size histogram",
             "agent_orchestrator_ingested_total counter",
+            "agent_orchestrator_instances gauge",
+            "agent_orchestrator_open_circuits gauge",
+            "agent_orchestrator_probes_total counter",
             "agent_orchestrator_queue_wait_seconds histogram",
             "agent_orchestrator_recorded_batch_size histogram",
             "agent_orchestrator_redeliveries_total counter",
@@ -68,6 +77,7 @@ fn the_names_and_types_are_the_documented_ones() {
             "agent_orchestrator_runnable_tasks gauge",
             "agent_orchestrator_running_tasks gauge",
             "agent_orchestrator_session_duration_seconds histogram",
+            "agent_orchestrator_snoozes_total counter",
             "agent_orchestrator_task_success_rate gauge",
             "agent_orchestrator_tasks_total counter",
             "agent_orchestrator_total_sessions counter",
@@ -92,6 +102,11 @@ fn every_recorded_value_shows_with_its_labels() {
         r#"agent_orchestrator_callbacks_total{outcome="gone"} 1"#,
         r#"agent_orchestrator_retention_deleted_total{kind="dead_letters"} 9"#,
         "agent_orchestrator_audit_forwarded_total 8",
+        r#"agent_orchestrator_probes_total{outcome="failed"} 1"#,
+        r#"agent_orchestrator_circuit_changes_total{to="open"} 1"#,
+        r#"agent_orchestrator_snoozes_total{reason="busy"} 1"#,
+        r#"agent_orchestrator_instances{state="healthy"} 3"#,
+        "agent_orchestrator_open_circuits 1",
         "agent_orchestrator_active_agents 4",
         "agent_orchestrator_runnable_tasks 5",
         "agent_orchestrator_running_tasks 6",

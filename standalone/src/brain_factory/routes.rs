@@ -142,6 +142,7 @@ fn status(factory: Shared<'_>, Path(id): Path<String>) -> Response {
         status: Map::from_iter([
             ("state".to_owned(), state(&agent).into()),
             ("agent_id".to_owned(), id.into()),
+            ("honours_idempotency_key".to_owned(), true.into()),
             (
                 "max_concurrent_tasks".to_owned(),
                 agent.blueprint.limit.into(),

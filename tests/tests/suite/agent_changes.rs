@@ -63,7 +63,7 @@ async fn what_an_agent_is_not_cannot_be_ended_or_begun(surface: &Surface) -> any
     }
     for (body, field) in [
         (json!({}), "instances"),
-        (json!({"instances": 2}), "instances"),
+        (json!({"instances": 101}), "instances"),
         (
             json!({"max_concurrent_sessions": 0}),
             "max_concurrent_sessions",

@@ -7,10 +7,11 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use orchestrator_common::config::Secret;
 use orchestrator_common::domain::{
-    AgentStatus, InstanceId, Priority, Registration, TaskId, TaskStatus, Timestamp, Wish, WorkerId,
+    AgentStatus, InstanceId, Priority, Registration, Scaling, TaskId, TaskStatus, Timestamp, Wish,
+    WorkerId,
 };
 use orchestrator_common::ledger::{
-    AgentQuery, Dispatch, LeasedAgent, Ledger, LedgerError, WorkerRecord,
+    AgentQuery, Dispatch, Found, LeasedAgent, Ledger, LedgerError, Probe, WorkerRecord,
 };
 use orchestrator_tests::eventually;
 use orchestrator_tests::ledger::{Backend, TestLedger, agent_id, default_options, task};
@@ -44,6 +45,12 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         arrivals: vec![arrival.clone()],
         ..Dispatch::default()
     };
+    let probe = Probe {
+        agent_id: agent.clone(),
+        instance_id: InstanceId::generate(),
+        endpoint: String::new(),
+    };
+    let found = vec![(probe, Found::Failed)];
     let row = WorkerRecord {
         worker_id: worker,
         host: "test".to_owned(),
@@ -65,7 +72,18 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         lease_agent(agent, worker, PATIENCE, now),
         observe(lease, AgentStatus::Starting, None),
         end_lease(lease, 0, None),
-        activate(lease, "http://127.0.0.1:1", now),
+        plan_instances(lease, now),
+        instance_made(
+            lease,
+            InstanceId::generate(),
+            "http://127.0.0.1:1",
+            now,
+            now
+        ),
+        forget_instance(agent, InstanceId::generate(), now),
+        claim_probes(PATIENCE, 10, now),
+        record_probes(&found, now),
+        instance_counts(),
         lose_instance(agent, InstanceId::generate(), now),
         lose_made_instances(now),
         cancel_waiting(agent, now),
@@ -75,7 +93,14 @@ fn operations<'a>(ledger: &'a Ledger, lease: &'a LeasedAgent) -> Vec<Operation<'
         task(TaskId::generate()),
         tasks(&[TaskId::generate()]),
         cancel_running(agent, now),
-        limit_sessions(agent, 5, now),
+        scale(
+            agent,
+            Scaling {
+                instances: None,
+                max_concurrent_sessions: Some(5)
+            },
+            now
+        ),
         queue_position(&record),
         load(),
         runnable_agents(10),

@@ -84,6 +84,9 @@ fn registration() -> Registration {
         "brain_config": {"persona": {"role": "Underwriter"}, "reasoningPattern": "react"},
         "deployment_id": "deployment_underwriting_agent_01", "max_concurrent_sessions": 5,
         "endpoint": "http://brain:8305/agents/underwriting_agent_01", "environment": "staging",
+        "instances": [{"endpoint": "http://brain:8305/agents/underwriting_agent_01", "weight": 300},
+            {"endpoint": "http://brain-2:8305/agents/underwriting_agent_01", "max_concurrent_sessions": 2}],
+        "load_balancing": "weighted",
     }))
     .unwrap()
 }

@@ -85,6 +85,7 @@ impl Cluster {
                 metrics: Metrics::new(false).unwrap().into(),
                 capacity: 100,
                 generate_timeout: settings.generate_timeout,
+                probe_interval: Duration::from_secs(30),
                 silence,
                 shutdown_grace: Duration::from_secs(5),
                 outward: orchestrator_worker::Outward::default(),

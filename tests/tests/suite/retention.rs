@@ -304,6 +304,7 @@ async fn a_worker_deletes_what_ended_long_ago(test: &TestLedger) {
         metrics: metrics.clone(),
         capacity: 10,
         generate_timeout: brain.generate_timeout,
+        probe_interval: Duration::from_secs(30),
         silence: Duration::from_secs(15),
         shutdown_grace: Duration::ZERO,
         outward: Outward::default(),

@@ -108,7 +108,7 @@ async fn scaling_changes_the_limit_at_once_and_refuses_what_there_is_not() {
     for task_id in tasks {
         full.reaches(task_id, TaskStatus::Running).await.unwrap();
     }
-    full.send("agent.scale", &json!({"agent_id": "a", "instances": 2}))
+    full.send("agent.scale", &json!({"agent_id": "a", "instances": 101}))
         .await
         .unwrap();
     full.send("agent.start", &json!({"agent_id": "nobody"}))

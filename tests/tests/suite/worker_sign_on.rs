@@ -50,6 +50,7 @@ impl Beginner {
             metrics: Metrics::new(false).unwrap().into(),
             capacity: 1,
             generate_timeout: brain.generate_timeout,
+            probe_interval: Duration::from_secs(30),
             silence: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(5),
             outward: Outward::default(),

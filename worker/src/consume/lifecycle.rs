@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use orchestrator_common::domain::{AgentId, Faults, Scaling, Timestamp, Wish};
-use orchestrator_common::ledger::{Ledger, LedgerError, Wished};
+use orchestrator_common::ledger::{Ledger, LedgerError, Scaled, Wished};
 use orchestrator_common::messaging::{
     Command, Consumer, Control, Message, Outgoing, Reason, Received, Refusal, Share, ack_all,
 };
@@ -166,20 +166,14 @@ async fn wish(ledger: &Ledger, agent_id: &AgentId, wish: Wish) -> Result<Done, L
 }
 
 async fn scale(ledger: &Ledger, agent_id: &AgentId, scaling: Scaling) -> Result<Done, LedgerError> {
-    if let Err(faults) = scaling.check() {
-        return Ok(Done::Invalid(faults));
-    }
-    let found = match scaling.max_concurrent_sessions {
-        Some(limit) => {
-            ledger
-                .limit_sessions(agent_id, limit, Timestamp::now())
-                .await?
-        }
-        None => ledger.agent(agent_id).await?,
-    };
-    Ok(match found {
-        Some(_) => Done::Written(agent_id.clone()),
-        None => Done::Unknown(agent_id.clone()),
+    let scaled = ledger.scale(agent_id, scaling, Timestamp::now());
+    Ok(match scaled.await? {
+        Scaled::Now(_) => Done::Written(agent_id.clone()),
+        Scaled::Registered => Done::Invalid(Faults::one(
+            "instances",
+            "cannot be changed: the agent's instances were registered with their addresses",
+        )),
+        Scaled::Unknown => Done::Unknown(agent_id.clone()),
     })
 }
 

@@ -246,6 +246,7 @@ impl Dispatcher {
             started,
             hungry,
             to_reconcile,
+            circuit_changes,
         } = dispatched;
         if !self.waiting.is_empty() {
             self.context.metrics.ingested(self.waiting.len());
@@ -280,6 +281,9 @@ impl Dispatcher {
         self.tell_room(mode);
         for agent_id in to_reconcile {
             self.intake.reconcile(agent_id);
+        }
+        for change in &circuit_changes {
+            self.context.circuit_changed(change);
         }
         self.context
             .metrics

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::brain_factory::agent_config;
-use crate::domain::{AgentRecord, AgentStatus, AgentTotals, DesiredState, Registration, Timestamp};
+use crate::domain::{
+    AgentRecord, AgentStatus, AgentTotals, DesiredState, LoadBalancing, Registration, Timestamp,
+};
 
 /// What the factory gets for an agent that was registered with `body`.
 fn config_of(body: Value) -> Value {
@@ -14,7 +16,9 @@ fn config_of(body: Value) -> Value {
         domain: registration.domain,
         brain_config: registration.brain_config,
         deployment_id: registration.deployment_id,
-        endpoint: None,
+        registered_instances: Vec::new(),
+        instances_wanted: 1,
+        load_balancing: LoadBalancing::default(),
         extra: registration.extra,
         desired: DesiredState::Running,
         status: AgentStatus::Registered,

@@ -148,6 +148,7 @@ async fn an_agent_says_how_it_is() {
         state: "ready".to_owned(),
         active_tasks: vec!["t1".to_owned()],
         memory_usage_mb: Some(12.5),
+        honours_idempotency_key: false,
     };
     assert_eq!(health, expected);
     let sparse = status(ok(

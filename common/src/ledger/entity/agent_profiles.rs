@@ -20,6 +20,8 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub extra: String,
     pub updated_at: i64,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub instances: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -28,6 +28,9 @@ pub struct Model {
     pub start_failures: i32,
     pub lease_worker: Option<Uuid>,
     pub lease_until: Option<i64>,
+    pub instances_wanted: i32,
+    #[sea_orm(column_type = "Text")]
+    pub load_balancing: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -56,6 +56,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub request_id: Option<String>,
     pub workflow_run_id: Option<Uuid>,
+    pub may_run_until: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentId, Claim, Completion, ErrorCode, NewTask, Outcome, TaskError, TaskId, Timestamp, Usage,
-    WorkerId,
+    AgentId, Claim, Completion, ErrorCode, NewTask, Outcome, Snooze, TaskError, TaskId, Timestamp,
+    Usage, WorkerId,
 };
 use orchestrator_common::ledger::{Cancelled, Dispatch, Ingested, Ledger};
 use serde_json::json;
@@ -156,6 +156,7 @@ impl Worker {
                 retry_after: None,
             },
             2 => Outcome::Snoozed {
+                why: Snooze::Busy,
                 delay: Duration::from_millis(5),
             },
             3 => Outcome::HandedBack,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use orchestrator_common::domain::{AgentId, TaskId};
+use orchestrator_common::domain::{
+    AgentId, InstanceId, InstanceRecord, InstanceState, Place, TaskId, Timestamp, room_of,
+};
 use orchestrator_common::ledger::Ledger;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -19,17 +21,47 @@ pub(crate) struct AgentRow {
     limit: i64,
     pub(crate) running: i64,
     pub(crate) queued: i64,
-    pub(crate) healthy: bool,
+    /// Its instances, of which a started task has to be on one that is usable.
+    pub(crate) instances: Vec<InstanceRecord>,
+    now: Timestamp,
 }
 
 impl AgentRow {
     /// How many more tasks it may start.
     pub(crate) fn free(&self) -> i64 {
-        if self.desired == "running" && self.status == "active" && self.healthy {
-            self.limit - self.running
+        if self.desired == "running" && self.status == "active" {
+            let places: Vec<Place> = self.instances.iter().map(|i| self.place(i)).collect();
+            let room = room_of(places.iter(), self.now);
+            (self.limit - self.running).min(room.into())
         } else {
             0
         }
+    }
+
+    fn place(&self, instance: &InstanceRecord) -> Place {
+        Place {
+            state: instance.state,
+            draining: instance.draining,
+            running: instance.running,
+            configured: instance.capacity.unwrap_or(self.limit.try_into().unwrap()),
+            weight: instance.weight,
+            turn: 0,
+            capacity: instance.learnt,
+            circuit: instance.circuit,
+        }
+    }
+
+    /// Whether a task may have been started there.
+    pub(crate) fn may_start_on(&self, instance_id: InstanceId) -> bool {
+        let mut instances = self.instances.iter();
+        instances.any(|instance| {
+            instance.instance_id == instance_id
+                && !instance.draining
+                && matches!(
+                    instance.state,
+                    InstanceState::Healthy | InstanceState::Unhealthy
+                )
+        })
     }
 }
 
@@ -60,10 +92,16 @@ impl Checks {
         &mut self,
         ledger: &Ledger,
         model: &Model,
+        now: Timestamp,
     ) -> Result<BTreeMap<AgentId, AgentRow>, TestCaseError> {
         let sessions = self.tasks(ledger, model).await?;
         let mut agents = self.agents(ledger, &sessions).await?;
-        self.instances(ledger, &mut agents).await?;
+        self.instances(ledger, &agents).await?;
+        for (id, agent) in &mut agents {
+            agent.now = now;
+            let record = ledger.agent(id).await?;
+            agent.instances = record.map(|record| record.instances).unwrap_or_default();
+        }
         for (id, agent) in &agents {
             let running = model.tasks.values().filter(|known| {
                 &known.task.agent_id == id
@@ -140,7 +178,8 @@ impl Checks {
                 limit: 0,
                 running: row.try_get::<i32>("", "running")?.into(),
                 queued: row.try_get("", "queued")?,
-                healthy: false,
+                instances: Vec::new(),
+                now: Timestamp::from_micros(0),
             };
             prop_assert_eq!(agent.running, row.try_get::<i64>("", "run")?, "{}", name);
             prop_assert_eq!(agent.queued, row.try_get::<i64>("", "wait")?, "{}", name);
@@ -164,10 +203,10 @@ impl Checks {
     async fn instances(
         &self,
         ledger: &Ledger,
-        agents: &mut BTreeMap<AgentId, AgentRow>,
+        agents: &BTreeMap<AgentId, AgentRow>,
     ) -> Result<(), TestCaseError> {
         let sql = format!(
-            "SELECT agent_id, state, running, (SELECT COUNT(*) FROM tasks WHERE tasks.agent_id = agent_instances.agent_id \
+            "SELECT agent_id, running, (SELECT COUNT(*) FROM tasks WHERE tasks.agent_id = agent_instances.agent_id \
              AND tasks.instance_id = agent_instances.instance_id AND tasks.status = 'running') AS run \
              FROM agent_instances WHERE agent_id IN ({})",
             self.list
@@ -179,10 +218,7 @@ impl Checks {
             let Some(id) = AgentId::parse(&row.try_get::<String>("", "agent_id")?) else {
                 return Err(TestCaseError::fail("an instance of no agent"));
             };
-            *on_instances.entry(id.clone()).or_default() += running;
-            if let Some(agent) = agents.get_mut(&id) {
-                agent.healthy |= row.try_get::<String>("", "state")? == "healthy";
-            }
+            *on_instances.entry(id).or_default() += running;
         }
         for (id, agent) in agents {
             let running = on_instances.get(id).copied().unwrap_or(0);

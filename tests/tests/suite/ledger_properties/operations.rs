@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestrator_common::domain::{ErrorCode, Outcome, TaskError, Wish};
+use orchestrator_common::domain::{ErrorCode, Outcome, Snooze, TaskError, Wish};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -16,6 +16,8 @@ const MOST: usize = 3;
 pub(crate) struct Interleaving {
     /// The limit of each agent.
     pub(crate) limits: Vec<u32>,
+    /// How many instances each agent has at first.
+    pub(crate) instances: Vec<u32>,
     /// How many workers there are.
     pub(crate) workers: usize,
     /// What happens, in this order.
@@ -42,8 +44,16 @@ pub(crate) enum Operation {
     Want { agent: usize, wish: Wish },
     /// A reconciler looks at an agent; it may die holding the lease.
     Reconcile { agent: usize, dies: bool },
-    /// The brain forgets an agent's instance.
-    Forget { agent: usize },
+    /// The brain forgets an instance of an agent.
+    Forget { agent: usize, which: Index },
+    /// Somebody changes how many instances an agent is to have.
+    Scale { agent: usize, instances: u32 },
+    /// Somebody probes an instance of an agent.
+    Probe {
+        agent: usize,
+        which: Index,
+        is_well: bool,
+    },
     /// Time passes, living workers send heartbeats, and the sweeps run.
     Wait { seconds: u64 },
 }
@@ -95,12 +105,13 @@ pub(crate) struct Ending {
 
 pub(crate) fn interleaving(length: usize) -> impl Strategy<Value = Interleaving> {
     (
-        vec(1..=4u32, 2..=MOST),
+        vec((1..=4u32, 1..=3u32), 2..=MOST),
         2..=MOST,
         vec(operation(), 1..=length),
     )
-        .prop_map(|(limits, workers, operations)| Interleaving {
-            limits,
+        .prop_map(|(agents, workers, operations)| Interleaving {
+            limits: agents.iter().map(|(limit, _)| *limit).collect(),
+            instances: agents.iter().map(|(_, instances)| *instances).collect(),
             workers,
             operations,
         })
@@ -123,7 +134,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..MOST, wish).prop_map(|(agent, wish)| Operation::Want { agent, wish }),
         3 => (0..MOST, proptest::bool::weighted(0.1))
             .prop_map(|(agent, dies)| Operation::Reconcile { agent, dies }),
-        1 => (0..MOST).prop_map(|agent| Operation::Forget { agent }),
+        1 => (0..MOST, any::<Index>()).prop_map(|(agent, which)| Operation::Forget { agent, which }),
+        1 => (0..MOST, 1..=3u32).prop_map(|(agent, instances)| Operation::Scale { agent, instances }),
+        2 => (0..MOST, any::<Index>(), any::<bool>())
+            .prop_map(|(agent, which, is_well)| Operation::Probe { agent, which, is_well }),
         4 => (0..40u64).prop_map(|seconds| Operation::Wait { seconds }),
     ]
 }
@@ -203,7 +217,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         }),
         1 => Just(Outcome::Failed { error: error(ErrorCode::AgentFailed) }),
         1 => Just(Outcome::TimedOut { error: error(ErrorCode::TimedOut) }),
-        1 => (0..10u64).prop_map(|seconds| Outcome::Snoozed { delay: Duration::from_secs(seconds) }),
+        1 => (0..10u64).prop_map(|seconds| Outcome::Snoozed { why: Snooze::Busy, delay: Duration::from_secs(seconds) }),
         1 => Just(Outcome::HandedBack),
         1 => Just(Outcome::WorkerLost),
         1 => Just(Outcome::Cancelled),

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use orchestrator_common::domain::{
-    AgentStatus, Completion, DesiredState, TaskId, TaskStatus, Usage, Wish, WorkerId,
+    AgentStatus, Completion, DesiredState, Scaling, TaskId, TaskStatus, Usage, Wish, WorkerId,
 };
-use orchestrator_common::ledger::{Dispatch, Wished};
+use orchestrator_common::ledger::{Dispatch, Found, Probe, Scaled, Wished};
+use orchestrator_tests::ledger_steps::make_instances;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::test_runner::TestCaseError;
 
 use super::operations::completed;
@@ -80,7 +82,7 @@ impl World<'_> {
         match lease.agent.desired {
             DesiredState::Running => {
                 let endpoint = "http://127.0.0.1:1/agents/x";
-                self.ledger.activate(&lease, endpoint, self.now).await?;
+                make_instances(self.ledger, &lease, endpoint, self.now).await?;
             }
             DesiredState::Paused => {
                 self.ledger
@@ -95,15 +97,62 @@ impl World<'_> {
         Ok(())
     }
 
-    pub(crate) async fn forget(&mut self, agent: usize) -> Result<(), TestCaseError> {
+    async fn instance(&self, agent: usize, which: Index) -> Result<Option<Probe>, TestCaseError> {
         let id = &self.agents[agent % self.agents.len()];
-        if let Some(record) = self.ledger.agent(id).await?
-            && let Some(instance) = record.instances.first()
+        let record = self.ledger.agent(id).await?;
+        let instances = record.map(|record| record.instances).unwrap_or_default();
+        if instances.is_empty() {
+            return Ok(None);
+        }
+        let instance = which.get(&instances);
+        Ok(Some(Probe {
+            agent_id: id.clone(),
+            instance_id: instance.instance_id,
+            endpoint: instance.endpoint.clone(),
+        }))
+    }
+
+    pub(crate) async fn forget(&self, agent: usize, which: Index) -> Result<(), TestCaseError> {
+        if let Some(Probe {
+            agent_id,
+            instance_id,
+            ..
+        }) = self.instance(agent, which).await?
         {
             self.ledger
-                .lose_instance(id, instance.instance_id, self.now)
+                .lose_instance(&agent_id, instance_id, self.now)
                 .await?;
         }
+        Ok(())
+    }
+
+    pub(crate) async fn probe(
+        &self,
+        agent: usize,
+        which: Index,
+        is_well: bool,
+    ) -> Result<(), TestCaseError> {
+        if let Some(probe) = self.instance(agent, which).await? {
+            let found = if is_well {
+                Found::Well(None)
+            } else {
+                Found::Failed
+            };
+            self.ledger
+                .record_probes(&[(probe, found)], self.now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn scale(&self, agent: usize, instances: u32) -> Result<(), TestCaseError> {
+        let agent = &self.agents[agent % self.agents.len()];
+        let scaling = Scaling {
+            instances: Some(instances),
+            max_concurrent_sessions: None,
+        };
+        let scaled = self.ledger.scale(agent, scaling, self.now).await?;
+        prop_assert!(matches!(scaled, Scaled::Now(_)));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use orchestrator_common::domain::{
     AgentId, Claim, NewTask, Registration, TaskId, TaskStatus, Timestamp, WorkerId,
 };
 use orchestrator_common::ledger::{
-    Cancelled, Dispatch, Dispatched, Ingested, Ingestion, Ledger, WorkerRecord,
+    Cancelled, Dispatch, Dispatched, Ingested, Ingestion, Ledger, Started, WorkerRecord,
 };
 use orchestrator_tests::ledger::agent_id;
 use proptest::prelude::*;
@@ -79,7 +79,8 @@ impl<'a> World<'a> {
             accepted: Vec::new(),
             checks: Checks::new(limits),
         };
-        for agent in 0..world.agents.len() {
+        for (agent, instances) in case.instances.iter().enumerate() {
+            world.scale(agent, *instances).await?;
             world
                 .want(agent, orchestrator_common::domain::Wish::Start)
                 .await?;
@@ -109,7 +110,13 @@ impl<'a> World<'a> {
             Operation::Cancel(which) => self.cancel(which).await?,
             Operation::Want { agent, wish } => self.want(agent, wish).await?,
             Operation::Reconcile { agent, dies } => self.reconcile(agent, dies).await?,
-            Operation::Forget { agent } => self.forget(agent).await?,
+            Operation::Forget { agent, which } => self.forget(agent, which).await?,
+            Operation::Scale { agent, instances } => self.scale(agent, instances).await?,
+            Operation::Probe {
+                agent,
+                which,
+                is_well,
+            } => self.probe(agent, which, is_well).await?,
             Operation::Wait { seconds } => self.wait(Duration::from_secs(seconds)).await?,
         }
         self.check().await?;
@@ -117,7 +124,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) async fn check(&mut self) -> Result<BTreeMap<AgentId, AgentRow>, TestCaseError> {
-        self.checks.hold(self.ledger, &self.model).await
+        self.checks.hold(self.ledger, &self.model, self.now).await
     }
 
     async fn dispatch(&mut self, plan: Plan) -> Result<(), TestCaseError> {
@@ -172,6 +179,15 @@ impl<'a> World<'a> {
             self.model.start(started)?;
         }
         let agents = self.check().await?;
+        for Started { claim, .. } in &dispatched.started {
+            let agent = &agents[&claim.agent_id];
+            prop_assert!(
+                agent.may_start_on(claim.instance_id),
+                "{:?} on {:?}",
+                claim,
+                agent
+            );
+        }
         prop_assert!(dispatched.started.len() <= room, "no more than its room");
         for agent in &named {
             let row = &agents[agent];

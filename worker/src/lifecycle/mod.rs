@@ -1,12 +1,11 @@
 //! Bringing agents to what is wanted of them, one reconciler per agent at a time.
 
+mod instances;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator_common::brain_factory::{GenerateError, ProbeError, agent_config};
-use orchestrator_common::domain::{
-    AgentId, AgentStatus, DesiredState, InstanceState, RetryPolicy, Timestamp,
-};
+use orchestrator_common::domain::{AgentId, AgentStatus, DesiredState, RetryPolicy, Timestamp};
 use orchestrator_common::ledger::{LeasedAgent, LedgerError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::deployment;
 use crate::intake::Intake;
 use crate::worker::WorkerContext;
+use instances::NotMade;
 
 /// Agents that one worker reconciles at the same time: making one can take minutes.
 const MAX_CONCURRENT: usize = 32;
@@ -109,61 +109,48 @@ async fn reconcile(
     Ok(())
 }
 
-/// Makes sure that the agent has a brain.
+/// Makes sure that the agent has the instances that it is to have.
 async fn start(
     context: &WorkerContext,
     intake: &Intake,
     lease: &LeasedAgent,
 ) -> Result<Next, LedgerError> {
-    let agent = &lease.agent;
-    let whole = !agent.instances.is_empty()
-        && agent
-            .instances
-            .iter()
-            .all(|i| i.state == InstanceState::Healthy);
-    if whole && agent.status == AgentStatus::Active {
+    let planned = context
+        .ledger
+        .plan_instances(lease, Timestamp::now())
+        .await?;
+    let Some(agent) = planned else {
         return Ok(Next::Nothing);
-    }
-    if whole && agent.status == AgentStatus::Paused {
-        observe(context, lease, AgentStatus::Active, None).await?;
-        return Ok(Next::Nothing);
-    }
-    if agent.status != AgentStatus::Active {
-        observe(context, lease, AgentStatus::Starting, None).await?;
-    }
-    let obstacle = deployment::obstacle(context, agent).await?;
-    let made = match (obstacle, &agent.endpoint) {
-        (Some(reason), _) => Err(reason),
-        (None, Some(endpoint)) => context
-            .brain
-            .status(endpoint)
-            .await
-            .map(|_| endpoint.clone())
-            .map_err(probe_failure),
-        (None, None) => {
-            let generated = context.brain.generate_agent(&agent_config(agent)).await;
-            generated
-                .map(|made| made.endpoint)
-                .map_err(generate_failure)
+    };
+    instances::dismiss(context, &agent).await?;
+    let missing = instances::missing(&agent);
+    let works = instances::any_works(&agent);
+    if missing.is_empty() {
+        if agent.status != AgentStatus::Active {
+            observe(context, lease, AgentStatus::Active, None).await?;
         }
+        return Ok(Next::Nothing);
+    }
+    match (works, agent.status) {
+        (_, AgentStatus::Active) => {}
+        (true, _) => observe(context, lease, AgentStatus::Active, None).await?,
+        (false, _) => observe(context, lease, AgentStatus::Starting, None).await?,
+    }
+    let (now, more) = missing.split_at(missing.len().min(instances::AT_ONCE));
+    let made = match deployment::obstacle(context, &agent).await? {
+        Some(reason) => Err(NotMade::all(reason)),
+        None => instances::make(context, intake, lease, &agent, now).await?,
     };
     match made {
-        Ok(endpoint) => {
-            context
-                .ledger
-                .activate(lease, &endpoint, Timestamp::now())
-                .await?;
-            tracing::info!(agent_id = %agent.agent_id, %endpoint, "an agent is active");
-            context
-                .outward
-                .agent(&agent.agent_id, AgentStatus::Active, None);
-            intake.ring(agent.agent_id.clone());
-            Ok(Next::Nothing)
-        }
-        Err(reason) => {
+        Ok(()) if more.is_empty() => Ok(Next::Nothing),
+        Ok(()) => Ok(Next::Again(Timestamp::now())),
+        Err(failed) => {
             let delay = START_RETRY.delay(lease.start_failures + 1, None, fastrand::f64());
-            tracing::warn!(agent_id = %agent.agent_id, %reason, retry_in = ?delay, "an agent could not be started");
-            observe(context, lease, AgentStatus::Failed, Some(&reason)).await?;
+            let reason = failed.reason;
+            tracing::warn!(agent_id = %agent.agent_id, %reason, retry_in = ?delay, "an instance of an agent could not be started");
+            if !works && !failed.others_made {
+                observe(context, lease, AgentStatus::Failed, Some(&reason)).await?;
+            }
             Ok(Next::StartFailed(Timestamp::now().plus(delay)))
         }
     }
@@ -213,14 +200,7 @@ async fn stop(context: &WorkerContext, lease: &LeasedAgent) -> Result<Next, Ledg
         observe(context, lease, AgentStatus::Stopping, None).await?;
         return Ok(Next::Again(Timestamp::now().plus(RECHECK)));
     }
-    if agent.endpoint.is_none() {
-        for instance in &agent.instances {
-            if let Err(error) = context.brain.delete(&instance.endpoint).await {
-                // A brain that cannot be told keeps an agent that nobody uses; it forgets it when it restarts.
-                tracing::warn!(agent_id = %agent.agent_id, %error, "an agent's brain could not be released");
-            }
-        }
-    }
+    instances::release(context, agent.instances.iter()).await;
     let done = context.ledger.deactivate(lease, Timestamp::now()).await?;
     Ok(if done {
         let idle = agent.desired == DesiredState::Idle;
@@ -236,12 +216,4 @@ async fn stop(context: &WorkerContext, lease: &LeasedAgent) -> Result<Next, Ledg
     } else {
         Next::Again(Timestamp::now().plus(RECHECK))
     })
-}
-
-fn generate_failure(error: GenerateError) -> String {
-    error.to_string()
-}
-
-fn probe_failure(error: ProbeError) -> String {
-    error.to_string()
 }
