@@ -72,6 +72,11 @@ impl Access {
         &self.connections.write
     }
 
+    /// For looking at what the server does for dispatches.
+    pub(super) fn unbounded_dispatch(&self) -> &DatabaseConnection {
+        &self.connections.dispatch
+    }
+
     /// How a session of its own is made. PostgreSQL only.
     pub(super) fn session_options(&self) -> PgConnectOptions {
         let pool = self.connections.write.get_postgres_connection_pool();

@@ -90,7 +90,7 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let connect = |max, plans| Database::connect(postgres_options(url, max, patience, plans));
         let write = connect(max_connections, Plans::Custom).await?;
-        let dispatch = connect(DISPATCHERS, Plans::Generic).await?;
+        let dispatch = connect(DISPATCHERS.min(max_connections), Plans::Generic).await?;
         Ok(Self {
             access: Access::new(Connections {
                 read: write.clone(),
