@@ -5,6 +5,7 @@ mod agent_directory;
 mod application;
 mod auth;
 mod body;
+mod document;
 mod edge;
 mod full_strength;
 mod health;

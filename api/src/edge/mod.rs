@@ -165,10 +165,7 @@ impl Edge {
         };
         self.refusals.take(AuditEntry {
             at: Timestamp::now(),
-            origin: Origin {
-                actor: actor.to_owned(),
-                request_id: Some(scope.request_id().to_owned()),
-            },
+            origin: Origin::new(actor, Some(scope.request_id())),
             action: format!("{} {}", known(method), self.routes.template(route)),
             resource: path.chars().take(300).collect(),
             outcome: AuditOutcome::Refused,

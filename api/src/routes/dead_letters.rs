@@ -63,7 +63,7 @@ impl DeadLetters {
 
     /// Get a dead letter
     ///
-    /// With its body.
+    /// One that was not accepted, with its body: as JSON where it is JSON.
     #[oai(
         path = "/orchestrator/dead-letters/:letter_id",
         method = "get",

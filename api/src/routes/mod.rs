@@ -35,6 +35,7 @@ use poem::http::Method;
 use poem_openapi::registry::{MetaApi, MetaOperation, Registry};
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApi, OpenApiService, Tags};
 
+use crate::document;
 use crate::edge::RouteTable;
 use crate::service::Service;
 
@@ -187,7 +188,7 @@ fn gather_paths(apis: &mut [MetaApi]) {
 /// The OpenAPI document of the API, as JSON.
 #[must_use]
 pub fn openapi_document() -> String {
-    documented(DocumentOnly).spec()
+    document::completed(&documented(DocumentOnly).spec())
 }
 
 /// Every endpoint, ready to be called, and what is known of the routes.

@@ -11,6 +11,8 @@ use poem::{Body, IntoResponse, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use sha2::{Digest, Sha256};
 
+use crate::document;
+
 /// What the page of ReDoc would fetch from outside.
 const OUTSIDE_FONTS: &str = r#"<link href="https://fonts.googleapis.com/css?family=Montserrat:300,400,700|Roboto:300,400,700" rel="stylesheet">"#;
 /// Where the page of Swagger UI says how to begin.
@@ -42,11 +44,14 @@ impl Page {
 impl Pages {
     /// The pages for the endpoints of `service`.
     pub(super) fn of<A: OpenApi>(service: &OpenApiService<A, ()>) -> Self {
-        let swagger_ui = service.swagger_ui_html();
+        let spec = service.spec();
+        let document = document::completed(&spec);
+        let swagger_ui = service.swagger_ui_html().replace(&spec, &document);
+        let redoc = service.redoc_html().replace(&spec, &document);
         Self {
-            document: service.spec().into(),
             swagger_ui: Page::of(swagger_ui.replace(OPTIONS, OPTIONS_WITHOUT_VALIDATOR)),
-            redoc: Page::of(service.redoc_html().replace(OUTSIDE_FONTS, "")),
+            redoc: Page::of(redoc.replace(OUTSIDE_FONTS, "")),
+            document: document.into(),
         }
     }
 }
@@ -91,7 +96,7 @@ impl Pages {
     }
 
     #[oai(path = "/openapi.json", method = "get", hidden)]
-    async fn document(&self) -> Response {
+    async fn openapi(&self) -> Response {
         cached("application/json", &self.document)
     }
 

@@ -105,6 +105,10 @@ async fn the_pages_fetch_nothing_from_outside() {
             page.text.contains("/orchestrator/execute-task"),
             "{path} shows no endpoints"
         );
+        assert!(
+            page.text.contains("additionalProperties\": false"),
+            "{path}"
+        );
         // What a page fetches it names in a tag's attribute; the scripts themselves are part of it.
         for fetching in ["<link", "src=\"http", "href=\"https://fonts", "@import"] {
             assert!(!page.text.contains(fetching), "{path} contains {fetching}");
