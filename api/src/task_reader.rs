@@ -6,6 +6,7 @@ use orchestrator_common::cache::Cache;
 use orchestrator_common::domain::{CallbackRecord, TaskDocument, TaskId, Timestamp};
 use orchestrator_common::ledger::Ledger;
 use orchestrator_common::waiting::Wake;
+use tokio::sync::Semaphore;
 
 use crate::problem::ApiError;
 use crate::recently_accepted::RecentlyAccepted;
@@ -17,6 +18,9 @@ use crate::service::patiently;
 const TRUST: Duration = Duration::from_secs(10);
 /// How long the ledger may take when there is something else to answer with.
 const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+/// Looks that are taken at the same time for readers who wait: thousands of them may be woken, or give up, in one moment, and
+/// each look needs more memory than its waiting.
+const MAX_LOOKS: usize = 256;
 
 /// A task, and its place in the queue where that is known.
 pub(crate) type FoundTask = (TaskDocument, Option<u64>);
@@ -26,6 +30,7 @@ pub(crate) type FoundTask = (TaskDocument, Option<u64>);
 pub(crate) struct TaskReader {
     ledger: Ledger,
     beside: Option<BesideLedger>,
+    looks: Semaphore,
 }
 
 /// Where tasks are found beside the ledger.
@@ -38,7 +43,11 @@ pub(crate) struct BesideLedger {
 
 impl TaskReader {
     pub(crate) fn new(ledger: Ledger, beside: Option<BesideLedger>) -> Self {
-        Self { ledger, beside }
+        Self {
+            ledger,
+            beside,
+            looks: Semaphore::new(MAX_LOOKS),
+        }
     }
 
     /// The task, unless nobody knows it.
@@ -74,15 +83,29 @@ impl TaskReader {
         Ok(Some(without_position(known)))
     }
 
+    /// As [`Self::read`], for readers who wait: after those who came before.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn read_in_turn(
+        &self,
+        task_id: TaskId,
+        wake: Option<Wake>,
+    ) -> Result<Option<FoundTask>, ApiError> {
+        // Never closed, so that there is always a turn in the end.
+        let _turn = self.looks.acquire().await;
+        // Boxed: else everybody who waits for a turn would keep room for a look.
+        match wake {
+            Some(wake) => Box::pin(self.read_after(task_id, wake)).await,
+            None => Box::pin(self.read(task_id)).await,
+        }
+    }
+
     /// The task after `wake`: from where the news is.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) async fn read_after(
-        &self,
-        task_id: TaskId,
-        wake: Wake,
-    ) -> Result<Option<FoundTask>, ApiError> {
+    async fn read_after(&self, task_id: TaskId, wake: Wake) -> Result<Option<FoundTask>, ApiError> {
         match wake {
             Wake::Announced => self.read(task_id).await,
             Wake::Recorded => match patiently(self.look_up(task_id)).await {

@@ -14,6 +14,8 @@ use crate::task_reader::FoundTask;
 
 /// Time between two looks at everything that is waited for: what a lost signal costs.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// How long the last look may take, when the time is over.
+const LAST_LOOK: Duration = Duration::from_secs(3);
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,8 +28,7 @@ impl Service {
         patience: Duration,
     ) -> Result<Option<FoundTask>, ApiError> {
         let deadline = Instant::now() + patience;
-        // Reading is boxed: else everybody who waits would keep room for it.
-        let mut found = Box::pin(self.tasks.read(task_id)).await?;
+        let mut found = self.tasks.read_in_turn(task_id, None).await?;
         loop {
             let Some((document, _)) = &found else {
                 return Ok(None);
@@ -40,14 +41,15 @@ impl Service {
                 break;
             };
             // Whoever cannot read now waits for the next wake-up.
-            let reading = Box::pin(self.tasks.read_after(task_id, wake));
+            let reading = self.tasks.read_in_turn(task_id, Some(wake));
             if let Ok(Some(news)) = reading.await {
                 found = Some(news);
             }
         }
-        match Box::pin(self.tasks.read(task_id)).await {
-            Ok(Some(news)) => Ok(Some(news)),
-            Ok(None) | Err(_) => Ok(found),
+        let last = timeout(LAST_LOOK, self.tasks.read_in_turn(task_id, None)).await;
+        match last {
+            Ok(Ok(Some(news))) => Ok(Some(news)),
+            Ok(Ok(None) | Err(_)) | Err(_) => Ok(found),
         }
     }
 

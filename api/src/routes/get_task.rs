@@ -70,11 +70,12 @@ impl GetTask {
                 let patience = Duration::from_secs(seconds);
                 self.0.outcome(known, &mut reader, patience).await?
             }
-            Some(_) | None => self.0.tasks.read(known).await?,
+            // Boxed, here and below: else everybody who waits would keep room for it.
+            Some(_) | None => Box::pin(self.0.tasks.read(known)).await?,
         };
         let no_such_task = || ApiError::NoSuchTask(task_id.0.clone());
         let (document, queue_position) = found.ok_or_else(no_such_task)?;
-        let callback = self.0.tasks.callback(&document).await;
+        let callback = Box::pin(self.0.tasks.callback(&document)).await;
         let view = TaskView::new(document, queue_position);
         Ok(Answer(view.with_callback(callback)))
     }

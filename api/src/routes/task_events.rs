@@ -100,7 +100,7 @@ impl TaskEvents {
             .try_acquire_owned()
             .map_err(|_full| ApiError::Overloaded)?;
         let reader = self.0.readers.register(task_id);
-        let found = self.0.tasks.read(task_id).await?;
+        let found = self.0.tasks.read_in_turn(task_id, None).await?;
         let found = found.ok_or_else(|| ApiError::NoSuchTask(task_id.to_string()))?;
         if found.0.status.is_terminal() && Some(event_id(&found.0)) == last_event_id.0 {
             return Ok(Told::NothingMore);
@@ -162,8 +162,7 @@ impl Follower {
             let until = self.ends_at.min(Instant::now() + KEEP_ALIVE);
             match timeout_at(until, self.reader.woken()).await {
                 Ok(Some(wake)) => {
-                    // In a box: else everybody who waits would keep room for it.
-                    let reading = Box::pin(self.service.tasks.read_after(self.task_id, wake));
+                    let reading = self.service.tasks.read_in_turn(self.task_id, Some(wake));
                     // Whoever cannot read now waits for the next wake-up.
                     self.news = reading.await.ok().flatten();
                 }
