@@ -17,6 +17,7 @@ use orchestrator_common::ledger::Ledger;
 use orchestrator_common::messaging::{
     Command, Control, Outgoing, PublishError, Publisher, Topology,
 };
+use orchestrator_common::telemetry::Span;
 
 use super::endorsement::Endorsement;
 use super::ledger_intake::LedgerIntake;
@@ -73,7 +74,7 @@ impl BrokerCommands {
     }
 
     /// What most tasks do not need is boxed, here as in the route: it would make the future of each of them larger.
-    async fn accept(&self, task: NewTask) -> Result<Accepted, AcceptError> {
+    async fn accept(&self, mut task: NewTask) -> Result<Accepted, AcceptError> {
         if let Some(fingerprint) = task.fingerprint {
             let known = Box::pin(self.known(task.task_id, &task.agent_id, fingerprint));
             if let Some(known) = known.await {
@@ -84,8 +85,11 @@ impl BrokerCommands {
             }
         }
         let task_id = task.task_id;
+        let mut span = Span::of_publish(&mut task);
         let task = Arc::new(task);
         let published = self.publish_task(Arc::clone(&task)).await;
+        span.published(published.is_ok());
+        drop(span);
         // Nobody else has it any more, unless the publisher holds on to what it gave up.
         let task = Arc::unwrap_or_clone(task);
         if let Err(reason) = published {

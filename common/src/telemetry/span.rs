@@ -1,4 +1,5 @@
-//! The spans of a task, each the parent of the next: the request that submits it, its way into the ledger, its attempts.
+//! The spans of a task, each the parent of the next: the request that submits it, its way to the broker and into the ledger,
+//! its attempts.
 //!
 //! Their names and attributes are all here: those of OpenTelemetry's conventions where there are some, else our own.
 
@@ -78,6 +79,34 @@ impl Span {
             task.traceparent = Some(traceparent);
         }
         span
+    }
+
+    /// A task's way from a request to the broker. The task goes on in it.
+    pub fn of_publish(task: &mut NewTask) -> Self {
+        let parent = task.traceparent.as_deref();
+        let span = Self::start("publish", SpanKind::Producer, parent, || {
+            let mut attributes = of_task(task);
+            attributes.push(KeyValue::new("messaging.system", "rabbitmq"));
+            attributes
+        });
+        if let Some(traceparent) = span.traceparent() {
+            task.traceparent = Some(traceparent);
+        }
+        span
+    }
+
+    /// Whether the broker confirmed a task.
+    pub fn published(&mut self, confirmed: bool) {
+        let Some(span) = &mut self.0 else { return };
+        let outcome = if confirmed {
+            "confirmed"
+        } else {
+            "not_confirmed"
+        };
+        span.set_attribute(KeyValue::new(OUTCOME, outcome));
+        if !confirmed {
+            span.set_status(Status::error(""));
+        }
     }
 
     /// What the ledger said to a task; `None` when it did not take it.
