@@ -4,6 +4,7 @@ pub mod any_json;
 pub mod cancel_commands;
 pub mod collector;
 pub mod counting_agents;
+pub mod decoding;
 pub mod deployment;
 pub mod full_api;
 pub mod full_worker;

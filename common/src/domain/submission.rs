@@ -288,11 +288,13 @@ fn raw(value: &Value) -> Json {
     )
 }
 
-/// An absolute `http` or `https` address of at most 2,000 characters with a host.
+/// An absolute `http` or `https` address of at most 2,000 characters with a host. Counted as it is kept: characters that
+/// addresses do not have are written with up to twelve others, and what is accepted here must be accepted again by whoever
+/// reads the message in which it is sent on.
 pub(super) fn http_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    (text.len() <= 2_000 && matches!(url.scheme(), "http" | "https") && url.has_host())
-        .then_some(url)
+    let size = text.len().max(url.as_str().len());
+    (size <= 2_000 && matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ fn a_callback_that_could_never_be_made_is_refused() {
         "https://u:p@example.com/".to_owned(),
         "https://example.com:0/".to_owned(),
         format!("https://example.com/{}", "x".repeat(2_000)),
+        // Of 1,220 bytes, and of more than 2,000 as an address is written.
+        format!("https://example.com/{}", "ä".repeat(600)),
     ] {
         let body = json!({"agent_id": "a", "task_type": "t", "task_data": {}, "callback_url": url});
         assert_eq!(faults_of(body), ["callback_url"], "{url}");

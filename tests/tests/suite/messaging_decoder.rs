@@ -7,6 +7,7 @@ use orchestrator_common::messaging::{
     Command, Control, Decoder, Doorbell, Kind, Reason, Received, Refusal,
 };
 use orchestrator_tests::any_json::any_json;
+use orchestrator_tests::decoding::decode;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -208,6 +209,67 @@ proptest! {
         body[name] = value;
         if let Err(refusal) = decode_text(key, &body.to_string()) {
             prop_assert!(!refusal.detail.is_empty(), "{refusal:?}");
+        }
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
+    }
+}
+
+#[test]
+fn whatever_becomes_of_the_seeds_of_the_fuzzer_is_decoded_or_refused() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/decoder");
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let seeds: Vec<Vec<u8>> = files
+        .iter()
+        .map(|file| std::fs::read(file).unwrap())
+        .collect();
+    assert!(seeds.len() > 25, "{}", seeds.len());
+    let mut dice = Dice(1);
+    for seed in &seeds {
+        decode(seed);
+        for _ in 0..250 {
+            let mut input = seed.clone();
+            for _ in 0..=dice.roll(3) {
+                mutate(&mut input, &seeds, &mut dice);
+            }
+            decode(&input);
+        }
+    }
+}
+
+/// Flips a bit, writes a telling byte, cuts, repeats a piece, or puts a piece of another seed in.
+fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
+    const TELLING: &[u8] = b"{}[]\",:0-eE.\\u\x00\xff tfn";
+    if input.is_empty() {
+        return;
+    }
+    let at = dice.roll(input.len());
+    match dice.roll(5) {
+        0 => input[at] ^= 1 << dice.roll(8),
+        1 => input[at] = TELLING[dice.roll(TELLING.len())],
+        2 => input.truncate(at),
+        3 => {
+            let piece = input[at..].to_vec();
+            input.extend_from_slice(&piece[..dice.roll(piece.len())]);
+        }
+        _ => {
+            let other = &seeds[dice.roll(seeds.len())];
+            let from = dice.roll(other.len());
+            let piece = other[from..from + dice.roll(other.len() - from)].to_vec();
+            input.splice(at..at, piece);
         }
     }
 }
