@@ -133,6 +133,33 @@ impl Deployment {
         workers.chain([self.api.pid()]).collect()
     }
 
+    /// What its names at the broker begin with.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("{}.", self.name)
+    }
+
+    /// The address of the broker.
+    #[must_use]
+    pub fn broker(&self) -> &str {
+        &self.servers.broker
+    }
+
+    /// How many rows a table of the ledger has.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub async fn count(&self, table: &str) -> Result<u64> {
+        let mut database = self.servers.database.clone();
+        database.set_path(&self.name);
+        let mut ledger = PgConnection::connect(database.as_str()).await?;
+        let sql = format!("SELECT COUNT(*) FROM {table}");
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
+        let count: i64 = count.fetch_one(&mut ledger).await?;
+        ledger.close().await?;
+        Ok(count.try_into()?)
+    }
+
     /// The ends of the logs.
     #[must_use]
     pub fn logs(&self) -> String {
