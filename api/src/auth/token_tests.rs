@@ -200,7 +200,7 @@ fn expected_level(method: &str, path: &str) -> &'static str {
     match (method, path) {
         (_, path) if path.contains("audit") || path.contains("dead-letters") => "admin",
         ("get", _) => "read",
-        (_, path) if path.contains("task") => "write",
+        (_, path) if path.contains("task") || path.contains("workflow") => "write",
         _ => "admin",
     }
 }

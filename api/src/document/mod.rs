@@ -8,14 +8,22 @@ mod examples;
 use serde_json::{Map, Value, json};
 
 /// The bodies of which unknown fields are refused by their names.
-const CLOSED: [&str; 7] = [
+const CLOSED: [&str; 15] = [
     "AgentReference",
+    "DecisionRequest",
+    "DefinitionRequest",
+    "ForEachRequest",
+    "OpenTaskRequest",
     "PriorityRequest",
+    "QuorumRequest",
     "RetryRequest",
+    "RetryRule",
     "ScaleRequest",
+    "StepRequest",
     "StopRequest",
     "TaskBatchRequest",
     "TaskRequest",
+    "WorkflowRequest",
 ];
 /// The names by which an operation is found in an address.
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];

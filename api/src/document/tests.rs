@@ -60,7 +60,8 @@ fn the_callback_of_a_task_is_described() {
 #[tokio::test]
 async fn bodies_that_are_closed_in_the_document_refuse_unknown_fields_and_no_others_do() {
     let document = document();
-    let api = TestApi::new().await;
+    // Some are looked at together with what the ledger has.
+    let api = TestApi::with_working_ledger().await;
     let mut seen = [0, 0];
     for (method, path, operation) in operations(&document) {
         let content = &operation["requestBody"]["content"]["application/json"];
@@ -71,13 +72,16 @@ async fn bodies_that_are_closed_in_the_document_refuse_unknown_fields_and_no_oth
         let is_closed =
             document["components"]["schemas"][name]["additionalProperties"] == json!(false);
         let id = "01957f3a-5c00-7000-8000-000000000001";
-        let path = path.replace("{agent_id}", "a").replace("{task_id}", id);
+        let mut path = path.replace("{agent_id}", "a");
+        while let (Some(from), Some(to)) = (path.find('{'), path.find('}')) {
+            path.replace_range(from..=to, id);
+        }
         let body = json!({"agent_id": "a", "surprise_field": 1}).to_string();
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         let answer = api
             .send(method, &path, &[("content-type", "application/json")], body)
             .await;
-        let refused = answer.text.contains("surprise_field");
+        let refused = answer.status == 422 && answer.text.contains("surprise_field");
         assert_eq!(refused, is_closed, "{path} {name}: {}", answer.text);
         seen[usize::from(is_closed)] += 1;
     }

@@ -96,6 +96,8 @@ impl WorkflowDefinitions {
     }
 
     /// Get a definition
+    ///
+    /// Its steps and everything else that was stored, in one of its versions.
     #[oai(
         path = "/orchestrator/workflow-definitions/:name",
         method = "get",
