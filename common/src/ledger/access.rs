@@ -30,14 +30,12 @@ pub(super) struct Connections {
     pub(super) write: DatabaseConnection,
     /// For what only reads.
     pub(super) read: DatabaseConnection,
-    /// For dispatches.
-    pub(super) dispatch: DatabaseConnection,
 }
 
 impl Access {
-    pub(super) fn new(connections: Connections) -> Self {
+    pub(super) fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
         Self {
-            connections,
+            connections: Connections { write, read },
             patience: PATIENCE,
         }
     }
@@ -72,11 +70,6 @@ impl Access {
         &self.connections.write
     }
 
-    /// For looking at what the server does for dispatches.
-    pub(super) fn unbounded_dispatch(&self) -> &DatabaseConnection {
-        &self.connections.dispatch
-    }
-
     /// How a session of its own is made. PostgreSQL only.
     pub(super) fn session_options(&self) -> PgConnectOptions {
         let pool = self.connections.write.get_postgres_connection_pool();
@@ -85,12 +78,8 @@ impl Access {
 
     /// Closes every connection.
     pub(super) async fn close(&self) {
-        let Connections {
-            write,
-            read,
-            dispatch,
-        } = &self.connections;
-        for connection in [read, dispatch, write] {
+        let Connections { write, read } = &self.connections;
+        for connection in [read, write] {
             let closing = connection.clone().close();
             match tokio::time::timeout(self.patience, closing).await {
                 Ok(Ok(())) => {}
@@ -106,13 +95,17 @@ impl Access {
 impl Connections {
     /// Begins a transaction that will write.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
-        begin(&self.write).await
+        // A deferred SQLite transaction that reads first could not be upgraded when another process wrote meanwhile.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        Ok(match self.write.get_database_backend() {
+            DatabaseBackend::Sqlite => self.write.begin_with_options(options).await?,
+            _ => self.write.begin().await?,
+        })
     }
 
-    /// Begins the transaction of a dispatch.
-    pub(super) async fn begin_dispatch(&self) -> Result<DatabaseTransaction, LedgerError> {
-        begin(&self.dispatch).await
-    }
     /// Runs one statement that writes; returns how many rows it changed.
     pub(super) async fn execute(
         &self,
@@ -134,16 +127,4 @@ impl Connections {
             Statement::from_sql_and_values(self.read.get_database_backend(), sql, values);
         Ok(self.read.query_all_raw(statement).await?)
     }
-}
-
-async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, LedgerError> {
-    // A deferred SQLite transaction that reads first could not be upgraded when another process wrote meanwhile.
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..Default::default()
-    };
-    Ok(match connection.get_database_backend() {
-        DatabaseBackend::Sqlite => connection.begin_with_options(options).await?,
-        _ => connection.begin().await?,
-    })
 }

@@ -11,14 +11,12 @@ use sqlx::postgres::PgSslMode;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use url::{Host, Url};
 
-use super::access::{Access, Connections};
+use super::access::Access;
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::config::Secret;
 
 /// Connections that read a SQLite ledger; writing has one of its own.
 const SQLITE_READERS: u32 = 2;
-/// Connections for dispatches, which a worker does one at a time; an API without its broker accepts tasks by them.
-const DISPATCHERS: u32 = 2;
 /// How long an operation waits for a free connection, and for a server that refuses to be connected to.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A PostgreSQL connection that was idle for this long is tested before it is used: after a restart of the server each
@@ -54,11 +52,7 @@ impl Ledger {
         let write = Database::connect(connect(None)).await?;
         let read = Database::connect(connect(Some(SQLITE_READERS))).await?;
         Ok(Self {
-            access: Access::new(Connections {
-                dispatch: write.clone(),
-                write,
-                read,
-            }),
+            access: Access::new(write, read),
             options,
             origin: None,
         })
@@ -88,89 +82,56 @@ impl Ledger {
         patience: Duration,
         options: LedgerOptions,
     ) -> Result<Self, LedgerError> {
-        let connect = |max, plans| Database::connect(postgres_options(url, max, patience, plans));
-        let write = connect(max_connections, Plans::Custom).await?;
-        let dispatch = connect(DISPATCHERS.min(max_connections), Plans::Generic).await?;
+        let stays_on_this_host = needs_no_encryption(url.expose());
+        let mut connect = ConnectOptions::new(url.expose());
+        connect
+            .max_connections(max_connections)
+            .connect_lazy(true)
+            .acquire_timeout(patience)
+            .test_before_acquire(false)
+            .test_before_acquire_if_idle_for(IDLE)
+            .sqlx_logging(false)
+            .record_stmt_in_spans(false)
+            .set_application_name("agent-orchestrator")
+            .statement_timeout(STATEMENT_TIMEOUT)
+            .map_sqlx_postgres_pool_opts(|pool| {
+                // The pool has a connection that comes back answer, and so read what is left of an operation that was
+                // given up, but waits for that as long as TCP does: minutes, in which its place in the pool is taken.
+                pool.after_release(|connection, _| {
+                    Box::pin(async move {
+                        tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
+                            .await
+                            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+                            .map(|()| true)
+                    })
+                })
+            })
+            .map_sqlx_postgres_opts(move |options| {
+                let options = if stays_on_this_host {
+                    options.ssl_mode(PgSslMode::Disable)
+                } else {
+                    options
+                };
+                options.statement_cache_capacity(256).options([
+                    // A plan that is kept from when a table was small reads all of it when it has grown, until the
+                    // next ANALYZE; a plan made anew goes by the size of the table now.
+                    ("plan_cache_mode", "force_custom_plan"),
+                    // Every statement names its rows by key.
+                    ("enable_seqscan", "off"),
+                    ("enable_hashjoin", "off"),
+                    ("enable_mergejoin", "off"),
+                    ("jit", "off"),
+                    // A process that is stopped inside a transaction must not hold its agents for long.
+                    ("idle_in_transaction_session_timeout", "5s"),
+                ])
+            });
+        let connection = Database::connect(connect).await?;
         Ok(Self {
-            access: Access::new(Connections {
-                read: write.clone(),
-                write,
-                dispatch,
-            }),
+            access: Access::new(connection.clone(), connection),
             options,
             origin: None,
         })
     }
-}
-
-/// When PostgreSQL plans a statement that it has prepared.
-#[derive(Clone, Copy, Debug)]
-enum Plans {
-    /// Each time, by the values at hand and the size of the tables now: a plan that is kept from when a table was small
-    /// can read all of it when it has grown, until the next ANALYZE.
-    Custom,
-    /// Once: planning took a quarter of the time of a task that comes alone, and a dispatch finds every row by its key
-    /// or in the index of runnable tasks, whatever the size of the tables.
-    Generic,
-}
-
-impl Plans {
-    const fn mode(self) -> &'static str {
-        match self {
-            Self::Custom => "force_custom_plan",
-            Self::Generic => "force_generic_plan",
-        }
-    }
-}
-
-fn postgres_options(
-    url: &Secret,
-    max_connections: u32,
-    patience: Duration,
-    plans: Plans,
-) -> ConnectOptions {
-    let stays_on_this_host = needs_no_encryption(url.expose());
-    let mut connect = ConnectOptions::new(url.expose());
-    connect
-        .max_connections(max_connections)
-        .connect_lazy(true)
-        .acquire_timeout(patience)
-        .test_before_acquire(false)
-        .test_before_acquire_if_idle_for(IDLE)
-        .sqlx_logging(false)
-        .record_stmt_in_spans(false)
-        .set_application_name("agent-orchestrator")
-        .statement_timeout(STATEMENT_TIMEOUT)
-        .map_sqlx_postgres_pool_opts(|pool| {
-            // The pool has a connection that comes back answer, and so read what is left of an operation that was
-            // given up, but waits for that as long as TCP does: minutes, in which its place in the pool is taken.
-            pool.after_release(|connection, _| {
-                Box::pin(async move {
-                    tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
-                        .await
-                        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-                        .map(|()| true)
-                })
-            })
-        })
-        .map_sqlx_postgres_opts(move |options| {
-            let options = if stays_on_this_host {
-                options.ssl_mode(PgSslMode::Disable)
-            } else {
-                options
-            };
-            options.statement_cache_capacity(256).options([
-                ("plan_cache_mode", plans.mode()),
-                // Every statement names its rows by key.
-                ("enable_seqscan", "off"),
-                ("enable_hashjoin", "off"),
-                ("enable_mergejoin", "off"),
-                ("jit", "off"),
-                // A process that is stopped inside a transaction must not hold its agents for long.
-                ("idle_in_transaction_session_timeout", "5s"),
-            ])
-        });
-    connect
 }
 
 /// Whether the address says nothing of encryption and what is sent there never leaves this host, where encrypting would

@@ -118,7 +118,7 @@ impl Ledger {
                 .map(|completion| completion.claim.agent_id.clone()),
         );
 
-        let tx = db.begin_dispatch().await?;
+        let tx = db.begin().await?;
         let mut slots = Slots::lock(&tx, agent_ids, &self.options).await?;
         let completions = self.complete(&tx, &mut slots, completions, now).await?;
         let shares = super::claim::shares(&slots, &arrivals, room, now);

@@ -125,12 +125,6 @@ impl Ledger {
         self.access.unbounded()
     }
 
-    /// The connection on which dispatches are done, for looking at what the server does for them.
-    #[must_use]
-    pub fn dispatch_connection(&self) -> &DatabaseConnection {
-        self.access.unbounded_dispatch()
-    }
-
     /// Closes every connection; a SQLite ledger is then one file again.
     pub async fn close(&self) {
         self.access.close().await;

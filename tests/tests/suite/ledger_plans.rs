@@ -28,8 +28,7 @@ type Reads = BTreeMap<String, i64>;
 async fn every_operation_reads_what_it_works_on_and_not_what_has_ended() {
     let test = TestLedger::create(Backend::Postgres, default_options()).await;
     let url = Secret::new(test.url.clone().unwrap());
-    // One connection for dispatches and one for the rest: the plans that they keep are those of the small table, and their
-    // counts are all there is.
+    // One connection: the plans that it keeps are those of the small table, and its counts are all there is.
     let ledger = Ledger::open_postgres(&url, 1, default_options())
         .await
         .unwrap();
@@ -209,10 +208,7 @@ async fn fill(ledger: &Ledger, agent: &AgentId) {
 
 async fn counts(ledger: &Ledger) -> Reads {
     // Counts reach the shared statistics when the connection is idle, and at once only when asked for.
-    let flush = "SELECT pg_stat_force_next_flush()";
-    let dispatches = ledger.dispatch_connection();
-    dispatches.execute_unprepared(flush).await.unwrap();
-    execute(ledger, flush).await;
+    execute(ledger, "SELECT pg_stat_force_next_flush()").await;
     let sql = "SELECT indexrelname::text, idx_tup_read FROM pg_stat_user_indexes \
                WHERE schemaname = current_schema() AND relname = 'tasks' UNION ALL \
                SELECT '', seq_tup_read FROM pg_stat_user_tables \
